@@ -1,0 +1,148 @@
+# The only build description. `make help` says what there is.
+#
+#   BUILD=DIR   where everything generated goes (default build/)
+#   SAN=1       AddressSanitizer and UndefinedBehaviorSanitizer, in build-san/
+#   V=1         show the commands
+
+ifdef SAN
+BUILD ?= build-san
+else
+BUILD ?= build
+endif
+ifndef V
+Q := @
+endif
+
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PYTHON ?= /usr/bin/python3
+VERSION ?= 0.1.0
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+LIBS := libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
+CFLAGS ?= -O2 -g
+CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iagent -I. -I$(BUILD) -MMD -MP
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection \
+	-ftrivial-auto-var-init=zero
+LDFLAGS += -pie -Wl,-z,relro,-z,now
+ifdef SAN
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LDFLAGS += -fsanitize=address,undefined
+else
+HARDEN += -D_FORTIFY_SOURCE=2
+endif
+LDLIBS = $(shell pkg-config --libs $(LIBS)) -lm
+
+# Lower layers last: the linker resolves from left to right.
+LAYERS := report verdict probe flow inventory kube io policy base
+AGENT := $(BUILD)/egress-verifier
+archives = $(foreach d,$(1),$(if $(wildcard agent/$(d)/*.c),$(BUILD)/lib$(d).a))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard agent/$(1)/*.c))
+below = $(shell awk -F: -v d=$(1) '$$1 == d { gsub(/limits.h|bpf/, "", $$2); print d, $$2 }' tests/check/layers.txt)
+ordered = $(filter $(call below,$(1)),$(LAYERS))
+
+UNIT := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SECONDEXPANSION:
+.PHONY: help deps build check test unit demo bench fuzz format clean
+
+help:
+	@echo 'make deps    install the Debian packages that building and testing need'
+	@echo 'make build   the agent, $(AGENT)'
+	@echo 'make check   layers, formatting, documentation against code'
+	@echo 'make test    everything that this machine can run; SAN=1 for the unit tests under sanitizers'
+	@echo 'make unit    unit tests and the replay of the fuzzing corpora only'
+	@echo 'make demo    the lab: healthy and broken egress, with the verdicts'
+	@echo 'make bench   what it costs, as ratios'
+	@echo 'make fuzz    each fuzzer for FUZZ_SECONDS (default 60)'
+	@echo 'make format  clang-format everything'
+	@echo 'make clean   remove everything generated'
+
+deps:
+	$(Q)tests/deps.sh
+
+build: $(AGENT)
+
+# BPF
+
+$(BUILD)/vmlinux.h:
+	@mkdir -p $(@D)
+	$(Q)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@
+
+$(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) $(BUILD)/vmlinux.h
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -g -O2 -Wall -Werror -I$(BUILD) -Ibpf -D__TARGET_ARCH_x86 \
+		-c -o $@ $<
+
+$(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $(subst .,_,$*) > $@
+
+SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/%.skel.h,$(wildcard bpf/*.bpf.c))
+
+# Agent
+
+$(BUILD)/agent/flow/%.o: $(SKELETONS)
+
+$(BUILD)/agent/%.o: agent/%.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DVERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -c -o $@ $<
+
+# The commit changes without any file changing.
+$(BUILD)/commit.h: FORCE
+	@mkdir -p $(@D)
+	@echo '#define COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define COMMIT "$(COMMIT)"' > $@
+FORCE:
+
+$(BUILD)/lib%.a: $$(call objects,$$*)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(AGENT): $(patsubst %.c,$(BUILD)/%.o,$(wildcard agent/*.c)) $(call archives,$(LAYERS))
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Tests
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $$(call archives,$$(call ordered,$$(firstword $$(subst /, ,$$*))))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
+		-o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
+
+unit: $(UNIT)
+	$(Q)tests/run.sh unit $(UNIT)
+
+test: deps
+	$(Q)$(MAKE) --no-print-directory build
+	$(Q)BUILD=$(BUILD) tests/run.sh all
+
+check:
+	$(Q)tests/check/check.sh
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory build
+	$(Q)BUILD=$(BUILD) tests/lab/demo.sh
+
+bench: deps
+	$(Q)$(MAKE) --no-print-directory build
+	$(Q)BUILD=$(BUILD) tests/bench/bench.sh
+
+# Fuzzers are built by clang from the sources of the layers, not from gcc's archives.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+fuzz_sources = $(wildcard agent/base/*.c agent/policy/*.c agent/kube/*.c) \
+	$(shell sed -n 's,^/\* sources: \(.*\) \*/$$,\1,p' tests/fuzz/$(1).c)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_sources,$$*)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(filter-out -MMD -MP,$(CPPFLAGS)) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
+	$(Q)for f in $(FUZZ); do tests/fuzz/run.sh $(BUILD)/fuzz/$$f $(FUZZ_SECONDS) || exit 1; done
+
+format:
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build build-san .cache
+
+-include $(wildcard $(BUILD)/agent/*.d $(BUILD)/agent/*/*.d $(BUILD)/tests/unit/*/*.d)

@@ -1,0 +1,34 @@
+/*
+ * One structured line per event on stderr: RFC 3339 time, level, text, fields.
+ *
+ *   log_info("agent ready", "node", node, "subjects", "3", NULL);
+ *
+ * Text is constant and greppable; fields follow as key="value" pairs, escaped
+ * onto one line. A call site that repeats is limited to LOG_BURST lines per
+ * LOG_WINDOW and says afterwards how many it kept back. Pure layers do not log.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, _LOG_MAX };
+
+struct log_site {
+	uint64_t window_start_ns;
+	unsigned int lines, suppressed;
+};
+
+void log_set_level(enum log_level level);
+void log_line(struct log_site *site, enum log_level level, const char *text, ...)
+	__attribute__((sentinel));
+
+#define log_at(level, ...)                         \
+	do {                                       \
+		static struct log_site site_;      \
+		log_line(&site_, level, __VA_ARGS__); \
+	} while (0)
+#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
+#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)

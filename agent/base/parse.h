@@ -1,0 +1,13 @@
+/*
+ * Strict scalars: the whole string, or -EINVAL and *out untouched.
+ * -ERANGE when it is a number but too large.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+int parse_u64(const char *text, uint64_t max, uint64_t *out); /* decimal digits only */
+int parse_bool(const char *text, bool *out);                  /* true | false */
+int parse_duration(const char *text, uint64_t *out_ns);       /* Go's: 300ms, 5s, 1m30s, 2h */
+int parse_size(const char *text, uint64_t *out_bytes);        /* Kubernetes': 512, 64Ki, 256Mi, 1Gi */

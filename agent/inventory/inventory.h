@@ -1,0 +1,93 @@
+/*
+ * Inventory: which subjects are on this node, right now.
+ *
+ * Takes decoded objects from a source (a file, later the API), finds each
+ * pod's network namespace and cgroup, reads its live configuration and keeps
+ * it fresh from netlink notifications. Knows nothing of verdicts.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "inventory/subject.h"
+#include "kube/gateway.h"
+#include "kube/gateway_vm.h"
+#include "kube/node.h"
+#include "kube/pod.h"
+
+struct inventory;
+
+struct inventory_selector { /* one entry of policy.requireGateway */
+	const char *namespace;
+	struct kube_label labels[16];
+	size_t n_labels;
+};
+
+struct inventory_options { /* copied */
+	const char *node;
+	const char *netns_dir;
+	const char *cgroup_root;
+	const char *cni_dir; /* conflists; NULL: /etc/cni/net.d */
+	const struct cidr *cluster;
+	size_t n_cluster;
+	const struct inventory_selector *require;
+	size_t n_require;
+};
+
+enum inventory_change {
+	INVENTORY_POD = 1 << 0,     /* labels, address, annotation … */
+	INVENTORY_GATEWAY = 1 << 1, /* its gateway object or policy */
+	INVENTORY_NETNS = 1 << 2,   /* namespace or cgroup found, or lost */
+	INVENTORY_LIVE = 1 << 3,    /* live configuration read again */
+};
+
+struct inventory_events { /* any may be NULL */
+	void *user;
+	void (*added)(void *user, struct subject *subject);
+	void (*changed)(void *user, struct subject *subject, unsigned int what);
+	void (*removed)(void *user, struct subject *subject); /* last call with it */
+	void (*gateways)(void *user); /* any gateway, VM configuration or node changed */
+};
+
+int inventory_new(struct loop *loop, const struct inventory_options *options,
+                  const struct inventory_events *events, struct inventory **out);
+struct inventory *inventory_free(struct inventory *inventory);
+
+/*
+ * Replacing everything: begin, put each object, commit; what was not put is
+ * gone. inventory_abort() forgets what was put since begin. Outside of that, a
+ * put is an upsert. The object's memory moves to the inventory (also on error)
+ * and *object is cleared.
+ */
+void inventory_begin(struct inventory *inventory);
+int inventory_put_pod(struct inventory *inventory, struct kube_pod *pod);
+int inventory_put_gateway(struct inventory *inventory, struct kube_gateway *gateway);
+int inventory_put_gateway_vm(struct inventory *inventory, struct kube_gateway_vm *vm);
+int inventory_put_node(struct inventory *inventory, struct kube_node *node);
+void inventory_commit(struct inventory *inventory, const struct moment *now);
+void inventory_abort(struct inventory *inventory);
+
+/* New cluster CIDRs or selectors after a configuration reload. */
+int inventory_reconfigure(struct inventory *inventory, const struct inventory_options *options);
+
+/* Numbers run from 0 to SUBJECTS_MAX - 1; NULL where there is none. */
+struct subject *inventory_subject(struct inventory *inventory, uint32_t number);
+struct subject *inventory_find(struct inventory *inventory, const char *namespace, const char *pod);
+size_t inventory_count(const struct inventory *inventory);
+
+/* In order of namespace, then name; index < inventory_gateway_count(). */
+size_t inventory_gateway_count(const struct inventory *inventory);
+const struct kube_gateway *inventory_gateway(const struct inventory *inventory, size_t index);
+const struct kube_gateway *inventory_gateway_find(const struct inventory *inventory,
+                                                  const char *namespace, const char *name);
+const struct kube_gateway_vm *inventory_gateway_vm_find(const struct inventory *inventory,
+                                                        const char *namespace, const char *name);
+/* The node's own object; NULL while not listed. */
+const struct kube_node *inventory_node(const struct inventory *inventory);
+const struct kube_node *inventory_node_by_ip(const struct inventory *inventory, const struct ip *ip);
+
+struct inventory_stats {
+	uint64_t refused;       /* objects past a limit */
+	uint64_t netns_unknown; /* subjects whose namespace is not found */
+	uint64_t live_errors;   /* failed readings */
+};
+struct inventory_stats inventory_stats(const struct inventory *inventory);

@@ -1,0 +1,63 @@
+/*
+ * Every bound of the program, each with its reason. What a bound refuses is
+ * counted where it bites.
+ */
+#pragma once
+
+/* A node runs at most 250 pods on AKS; twice that leaves room for churn. */
+#define SUBJECTS_MAX 512
+/* AKS allows 500 gateways per cluster; the file inventory may hold a cluster's. */
+#define GATEWAYS_MAX 2048
+/* Pods of one node, terminated ones that are still listed included; the file inventory may list a cluster. */
+#define PODS_MAX 16384
+#define NODES_MAX 8192
+/* Entries of one gateway's excludeCidrs. The CRD sets no bound. */
+#define GATEWAY_EXCEPTIONS_MAX 1024
+/* Gateway nodes of one pool; AKS node pools hold at most 1000. */
+#define GATEWAY_PROFILES_MAX 1024
+/* An address prefix is one CIDR; a private list has one address per gateway node NIC. */
+#define PREFIX_ITEMS_MAX 1024
+/* policy.clusterCidrs */
+#define CLUSTER_CIDRS_MAX 256
+/* excludedCIDRs of the CNI configuration */
+#define CNI_EXCEPTIONS_MAX 256
+/* policy.requireGateway, and labels of one selector */
+#define REQUIRE_RULES_MAX 64
+#define SELECTOR_LABELS_MAX 16
+/* Labels of one pod that we keep: only those a selector names. */
+#define POD_LABELS_MAX 128
+/* probe.echoes: each costs one request per subject and interval. */
+#define ECHOES_MAX 16
+/* http.listen and http.metrics */
+#define LISTENERS_MAX 8
+
+/* Configuration and inventory files; a kubectl list of a large cluster is tens of MiB. */
+#define CONFIG_FILE_MAX (1u << 20)
+#define INVENTORY_FILE_MAX (64u << 20)
+
+/* Rows one netlink dump may bring: a pod has a handful, a hostile one could add millions. */
+#define LIVE_LINKS_MAX 64
+#define LIVE_ADDRESSES_MAX 128
+#define LIVE_ROUTES_MAX 2048
+#define LIVE_RULES_MAX 256
+#define LIVE_PEERS_MAX 16
+#define LIVE_ALLOWED_IPS_MAX 16
+
+/* Flows held in memory; about 100 bytes each. */
+#define FLOWS_MAX 131072
+/* Violations held: open ones are never evicted, resolved ones oldest first. */
+#define VIOLATIONS_MAX 4096
+/* Bytes of evidence of one violation. */
+#define EVIDENCE_MAX 8192
+
+/* Bytes of an echo's answer that are read: an address and a little JSON or text around it. */
+#define ECHO_BODY_MAX 4096
+#define ECHO_HEADERS_MAX 8192
+/* Probes in flight; 64 were no slower than 250, and an HTTPS probe takes 87 kB. */
+#define PROBES_IN_FLIGHT_MAX 64
+
+/* Local HTTP endpoint. */
+#define HTTP_CONNECTIONS_MAX 64
+#define HTTP_ANSWER_MAX (64u << 20)
+#define HTTP_PAGE_ITEMS_MAX 1000 /* ?limit= */
+#define HTTP_EVENT_CLIENTS_MAX 16

@@ -1,0 +1,85 @@
+/*
+ * Judge: observations × expectation × time → state and findings. Pure.
+ *
+ * A record holds what the judge must remember of one subject between calls
+ * (runs of bad rounds, the last proof); everything else is passed in.
+ */
+#pragma once
+
+#include "flow/flow.h"
+#include "inventory/subject.h"
+#include "probe/result.h"
+#include "limits.h"
+#include "verdict/verdict.h"
+
+struct judge_settings {
+	uint64_t interval_ns, pending_grace_ns;
+	unsigned int quorum;      /* as configured; lowered to the number of echoes per transport */
+	size_t n_echoes;
+	const char *echo_name[ECHOES_MAX]; /* borrowed */
+	bool echo_udp[ECHOES_MAX];
+};
+
+/* What the judge may know of other objects, for attribution. */
+struct judge_context {
+	const struct kube_gateway *const *gateways; /* borrowed */
+	size_t n_gateways;
+	const struct probe_result *node_results; /* control probes, one per echo; finished.wall_us 0: none */
+	bool node_control;
+	struct ip node_ip;
+	bool has_node_ip;
+};
+
+enum { JUDGE_FINDINGS_MAX = _VIOLATION_KIND_MAX };
+
+struct judge_record {
+	struct probe_result last[ECHOES_MAX]; /* newest result per echo; finished.wall_us 0: none */
+	uint32_t rounds;                      /* complete rounds judged */
+	struct moment last_proof;             /* newest quorum for an allowed address */
+	struct ip observed;                   /* address of the newest quorum, allowed or not */
+	enum attribution attribution;
+	char attributed_to[160];              /* "namespace/name" of the other gateway, else "" */
+	uint32_t bad_rounds, silent_rounds, good_rounds; /* runs */
+	struct moment silent_since, wrong_since;
+	/* WireGuard traffic at the last change of rx: sends without answer are judged by it. */
+	uint64_t tunnel_rx, tunnel_tx;
+	struct moment tunnel_rx_changed;
+	enum subject_state state;
+	char reason[REASON_MAX];
+	struct moment state_since;
+};
+
+struct judge_input {
+	const struct subject *subject;
+	const struct judge_settings *settings;
+	const struct judge_context *context;
+	const struct flow *const *offending; /* this subject's flows with flow.offending, any kind; borrowed */
+	size_t n_offending;
+	bool observing;       /* BPF programs are attached for it: silence of flows means something */
+	uint64_t events_lost; /* flow events lost since start: said in evidence */
+};
+
+void judge_record_init(struct judge_record *record, const struct moment *now);
+
+/* A round is complete: one result per echo that was asked. */
+void judge_round(struct judge_record *record, const struct judge_input *input,
+                 const struct probe_result *results, size_t n, const struct moment *now);
+
+/*
+ * Everything that holds now. findings[] has room for JUDGE_FINDINGS_MAX; the
+ * caller owns them. Sets record->state and ->reason, where `open` says whether
+ * a violation of the subject is still open (hysteresis lives in violations).
+ */
+int judge(struct judge_record *record, const struct judge_input *input, const struct moment *now,
+          struct finding *findings, size_t *n_findings);
+void judge_state(struct judge_record *record, const struct judge_input *input, size_t open,
+                 const struct moment *now);
+
+/*
+ * Classifies a flow against the subject's policy and live interfaces: sets
+ * flow->path and flow->offending; *kind is the violation when offending.
+ */
+void judge_flow(const struct subject *subject, struct flow *flow, enum violation_kind *kind);
+
+/* The quiet time after which a kind resolves. */
+uint64_t judge_quiet_ns(const struct judge_settings *settings);

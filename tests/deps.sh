@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs the Debian packages that building and testing need; quiet when all are there.
+set -eu
+packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
+	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev
+	libmnl-dev libcmocka-dev uthash-dev
+	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
+	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
+missing=$(for p in $packages; do
+	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
+done)
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" -ne 0 ]; then
+	echo "deps: not root; install these yourself:" $missing >&2
+	exit 1
+fi
+echo "deps: installing" $missing
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# wireguard-tools else recommends a whole kernel.
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
