@@ -61,3 +61,32 @@
 #define HTTP_ANSWER_MAX (64u << 20)
 #define HTTP_PAGE_ITEMS_MAX 1000 /* ?limit= */
 #define HTTP_EVENT_CLIENTS_MAX 16
+
+/* Name servers of a resolv.conf: the resolver of libc knows three. Addresses of one answer. */
+#define DNS_SERVERS_MAX 3
+#define DNS_ADDRESSES_MAX 8
+#define RESOLV_CONF_MAX 4096
+/* A datagram of a question (STUN: 20 bytes) and of its answer. */
+#define UDP_REQUEST_MAX 64
+#define UDP_ANSWER_MAX 1500
+/* Probes that wait for their turn: one whole round of every subject and of the node. */
+#define PROBES_QUEUED_MAX ((SUBJECTS_MAX + 1) * ECHOES_MAX)
+/* Idle libcurl handles kept for the next probe, at about 5 kB each. */
+#define HTTP_IDLE_HANDLES_MAX 16
+/*
+ * Requests per second one node sends to one echo. 250 pods every 30 s are 8.3;
+ * the rest is for control probes, requests and restarts. A public echo sees at most this from a node.
+ */
+#define ECHO_RATE_PER_S 20
+#define ECHO_BURST 32
+/* Longest pause that a Retry-After may impose: an hour without proof helps nobody. */
+#define ECHO_BACKOFF_MAX_NS (900ULL * 1000000000ULL)
+/* Least time between rounds of one subject: by changes, and by POST /v1/probe. */
+#define PROBE_ROUND_GAP_NS (1ULL * 1000000000ULL)
+#define PROBE_REQUEST_GAP_NS (5ULL * 1000000000ULL)
+/* Our echo: connections at once, and seconds until an idle one is closed. */
+#define ECHO_CONNECTIONS_MAX 1024
+#define ECHO_IDLE_S 15
+
+/* SO_PRIORITY of the agent's own probe sockets: the packet programs pass them over. */
+#define PROBE_PRIORITY 0x65760001
