@@ -1,0 +1,122 @@
+#include "io/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+
+static int check_type(int fd, uint64_t *inode)
+{
+	struct stat st;
+	int type;
+
+	/*
+	 * Only nsfs answers NS_GET_NSTYPE, but other drivers have an ioctl with
+	 * that number too: no device is ever asked.
+	 */
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+
+	type = ioctl(fd, NS_GET_NSTYPE);
+	if (type != CLONE_NEWNET)
+		return -EINVAL;
+
+	*inode = (uint64_t)st.st_ino;
+	return 0;
+}
+
+int netns_open(const char *path, int *fd, uint64_t *inode)
+{
+	cleanup(fd_closep) int opened = -1;
+	int r;
+
+	/* O_NONBLOCK: a FIFO in its place must not hang us. */
+	opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (opened < 0)
+		return -errno;
+
+	r = check_type(opened, inode);
+	if (r < 0)
+		return r;
+
+	*fd = take_fd(&opened);
+	return 0;
+}
+
+/* Opened once: the namespace the program was started in. */
+static int home(int *fd)
+{
+	static int home_fd = -1;
+
+	if (home_fd < 0)
+		home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (home_fd < 0)
+		return -errno;
+
+	*fd = home_fd;
+	return 0;
+}
+
+static void return_home(int home_fd)
+{
+	if (setns(home_fd, CLONE_NEWNET) == 0)
+		return;
+
+	fprintf(stderr, "netns: cannot return to the agent's own network namespace: %s\n",
+	        strerror(errno));
+	abort();
+}
+
+int netns_run(int netns_fd, int (*fn)(void *arg), void *arg)
+{
+	int home_fd, r;
+
+	if (netns_fd < 0)
+		return fn(arg);
+
+	r = home(&home_fd);
+	if (r < 0)
+		return r;
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return -errno;
+
+	r = fn(arg);
+	return_home(home_fd);
+	return r;
+}
+
+struct socket_request {
+	int family, type, protocol;
+	int fd;
+};
+
+static int open_socket(void *arg)
+{
+	struct socket_request *request = arg;
+
+	request->fd = socket(request->family, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	                     request->protocol);
+	return request->fd < 0 ? -errno : 0;
+}
+
+int netns_socket(int netns_fd, int family, int type, int protocol, int *fd)
+{
+	struct socket_request request = { family, type, protocol, -1 };
+	int r;
+
+	r = netns_run(netns_fd, open_socket, &request);
+	if (r < 0)
+		return r;
+
+	*fd = request.fd;
+	return 0;
+}
