@@ -90,3 +90,17 @@
 
 /* SO_PRIORITY of the agent's own probe sockets: the packet programs pass them over. */
 #define PROBE_PRIORITY 0x65760001
+
+/* Slots in which the packet programs count, all CPUs together: 64 bytes each, 4 MiB of kernel memory. */
+#define FLOW_SLOTS 65536
+/* Slots of one CPU, however many there are: below this a busy pod's flows push each other out. */
+#define FLOW_SLOTS_PER_CPU_MIN 1024
+/* Records of new flows, 144 bytes each: 45,000 new flows/s fit between two drains. */
+#define FLOW_RING_BYTES (256u << 10)
+/* New flows are seen within this; a violation is due 100 ms after its first packet. */
+#define FLOW_DRAIN_MS 40
+#define FLOW_SWEEP_MS 1000
+/* Records handled in one turn of the loop, so that a flood of flows leaves probes their time. */
+#define FLOW_DRAIN_MAX 4096
+/* Interfaces of one subject: eth0, wg0 and what other CNI plugins add. */
+#define FLOW_LINKS_MAX 16

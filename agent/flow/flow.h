@@ -3,7 +3,8 @@
  *
  * The only form of a packet observation outside this directory. Connections
  * that the pod opened are aggregated over their source ports; answers to
- * connections from outside are kept per local port.
+ * connections from outside are aggregated over the client's ports and kept per
+ * local port.
  */
 #pragma once
 
@@ -23,7 +24,7 @@ struct flow_key {
 	struct ip remote;
 	uint32_t subject; /* subject.number */
 	uint32_t ifindex; /* in the pod's network namespace */
-	uint16_t remote_port; /* host order; 0 where the protocol has none */
+	uint16_t remote_port; /* host order; only with FLOW_LOCAL; 0 where the protocol has none */
 	uint16_t local_port;  /* host order; only with FLOW_REMOTE, else 0 */
 	uint8_t protocol;     /* IPPROTO_* */
 	uint8_t origin;       /* enum flow_origin */
@@ -40,4 +41,11 @@ struct flow {
 	bool offending; /* took another way than it must; set by the owner of the policy */
 };
 
+/* What a flow gained since it was looked at last. */
+struct flow_delta {
+	uint64_t packets, bytes;
+	uint32_t connections;
+};
+
 const char *flow_protocol_name(uint8_t protocol, char buf[static 8]); /* "tcp", "udp", "icmp" or the number */
+const char *flow_origin_name(enum flow_origin origin);                /* "local", "remote" */
