@@ -104,3 +104,25 @@
 #define FLOW_DRAIN_MAX 4096
 /* Interfaces of one subject: eth0, wg0 and what other CNI plugins add. */
 #define FLOW_LINKS_MAX 16
+
+/* Files under inventory.netnsDir: one per pod, twice the pods a node may run, and some that are not pods. */
+#define NETNS_MAX 1024
+/* Addresses kept of one namespace to find its pod by: eth0's, and a few more of secondary networks. */
+#define NETNS_ADDRESSES_MAX 16
+/* One message of a netlink dump: the kernel fills at most 32 KiB, whatever the buffer. */
+#define NETLINK_BUFFER_SIZE 32768
+/* A dump that the kernel calls inconsistent is asked again; a pod that changes all the time may not hold us. */
+#define NETLINK_DUMP_ATTEMPTS 3
+/* A dump is answered from the kernel's memory; what takes longer waits for a lock that somebody holds. */
+#define NETLINK_TIMEOUT_MS 200
+/* Answer of a userspace WireGuard: a pod's tunnel has one peer, and 250 bytes describe it. */
+#define WIREGUARD_ANSWER_MAX 65536
+#define WIREGUARD_TIMEOUT_NS (500ULL * 1000000ULL)
+/* The node's CNI configuration: files of the folder, and bytes of one. */
+#define CONFLIST_FILES_MAX 64
+#define CONFLIST_FILE_MAX (256u << 10)
+/* From a change in a namespace to its reading: bursts become one; constant change makes it rarer. */
+#define LIVE_DEBOUNCE_NS (15ULL * 1000000ULL)
+#define LIVE_DEBOUNCE_MAX_NS (1000ULL * 1000000ULL)
+/* Counters of a tunnel change without notification; its faults show after 180 s. */
+#define LIVE_TUNNEL_INTERVAL_NS (10ULL * 1000000000ULL)

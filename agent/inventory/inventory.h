@@ -27,6 +27,7 @@ struct inventory_options { /* copied */
 	const char *netns_dir;
 	const char *cgroup_root;
 	const char *cni_dir; /* conflists; NULL: /etc/cni/net.d */
+	const char *wireguard_dir; /* sockets of userspace WireGuard; NULL: /var/run/wireguard */
 	const struct cidr *cluster;
 	size_t n_cluster;
 	const struct inventory_selector *require;
@@ -53,6 +54,14 @@ int inventory_new(struct loop *loop, const struct inventory_options *options,
 struct inventory *inventory_free(struct inventory *inventory);
 
 /*
+ * Keeps `number` for the pod with that uid, as an earlier run numbered it (its
+ * packet programs count under it). To be called before the first object is
+ * put. What no subject took by the end of the first commit is given up.
+ * -ERANGE past SUBJECTS_MAX, -EEXIST when the number or the uid has one.
+ */
+int inventory_reserve(struct inventory *inventory, uint32_t number, const char *uid);
+
+/*
  * Replacing everything: begin, put each object, commit; what was not put is
  * gone. inventory_abort() forgets what was put since begin. Outside of that, a
  * put is an upsert. The object's memory moves to the inventory (also on error)
@@ -66,7 +75,17 @@ int inventory_put_node(struct inventory *inventory, struct kube_node *node);
 void inventory_commit(struct inventory *inventory, const struct moment *now);
 void inventory_abort(struct inventory *inventory);
 
-/* New cluster CIDRs or selectors after a configuration reload. */
+/* Deleting one; unknown ones are ignored. Not between begin and commit. */
+void inventory_remove_pod(struct inventory *inventory, const char *namespace, const char *name);
+void inventory_remove_gateway(struct inventory *inventory, const char *namespace, const char *name);
+void inventory_remove_gateway_vm(struct inventory *inventory, const char *namespace,
+                                 const char *name);
+void inventory_remove_node(struct inventory *inventory, const char *name);
+
+/*
+ * New cluster CIDRs or selectors after a configuration reload. Another node,
+ * folder or hierarchy is -EINVAL, and nothing changes: that takes a restart.
+ */
 int inventory_reconfigure(struct inventory *inventory, const struct inventory_options *options);
 
 /* Numbers run from 0 to SUBJECTS_MAX - 1; NULL where there is none. */
@@ -86,8 +105,14 @@ const struct kube_node *inventory_node(const struct inventory *inventory);
 const struct kube_node *inventory_node_by_ip(const struct inventory *inventory, const struct ip *ip);
 
 struct inventory_stats {
-	uint64_t refused;       /* objects past a limit */
-	uint64_t netns_unknown; /* subjects whose namespace is not found */
-	uint64_t live_errors;   /* failed readings */
+	uint64_t refused;         /* objects and namespaces past a limit, so far */
+	uint64_t netns_unknown;   /* subjects whose namespace is not found, now */
+	uint64_t netns_ambiguous; /* matches where another namespace had the address too, so far */
+	uint64_t live_errors;     /* failed readings, so far */
+	uint64_t live_readings;   /* all of them, so far */
+	uint64_t pods_elsewhere;  /* pods of other nodes that were put, so far; none is kept */
 };
 struct inventory_stats inventory_stats(const struct inventory *inventory);
+
+/* What is known of the node's CNI configuration, as one sentence; static until the next change. */
+const char *inventory_cni_state(const struct inventory *inventory);

@@ -19,7 +19,7 @@ struct live_link {
 	uint32_t ifindex;
 	char name[IF_NAMESIZE];
 	char kind[16];      /* "veth", "wireguard", "tun" …; "" for loopback */
-	char alias[64];     /* kube-egress-cni keeps the link's first name here (fact: nic.go) */
+	char alias[64];     /* kube-egress-cni keeps the link's first name here (pkg/cni/wireguard/nic.go) */
 	bool up, loopback;
 };
 
@@ -31,6 +31,7 @@ struct live_address {
 
 struct live_route {
 	struct cidr dst; /* 0.0.0.0/0 is len 96 */
+	bool ipv6;       /* of the IPv6 tables: ::/0 holds mapped addresses too, but routes none */
 	uint32_t table;  /* 254 main, 255 local, 8738 for marked packets */
 	uint32_t ifindex; /* 0: none (blackhole, unreachable, multipath) */
 	struct ip gateway;
@@ -48,6 +49,8 @@ struct live_rule {
 	bool has_src, has_dst, invert;
 	bool other;              /* has a selector that we do not model (iif, uid, ports …) */
 	bool ipv6;
+	bool suppress;           /* passes over routes of suppress_len and shorter, as wg-quick uses it */
+	uint8_t suppress_len;    /* of the mapped form */
 	uint8_t action;          /* FR_ACT_* */
 };
 
@@ -64,10 +67,12 @@ struct live_peer {
 
 struct live_tunnel {
 	bool readable;        /* false: the facts below are unknown, see live.tunnel_error */
+	bool has_key;         /* a userspace WireGuard does not tell its public key */
 	uint8_t key[32];      /* public key; private keys are never read into memory that we keep */
 	uint16_t listen_port;
 	struct live_peer *peers; /* owned */
 	size_t n_peers;
+	bool truncated;       /* more peers or allowed addresses than the limits */
 };
 
 struct live {
@@ -96,11 +101,15 @@ const struct live_link *live_link_by_name(const struct live *live, const char *n
 /* The link that is the tunnel: kind wireguard, or named wg0 when its kind cannot be (userspace WireGuard is a tun). */
 const struct live_link *live_tunnel_link(const struct live *live);
 
+/* The namespace has the address, on any link. */
+bool live_has_address(const struct live *live, const struct ip *ip);
+
 /*
  * What the kernel would do with a locally made packet to `dst` with `mark`:
  * rules in order, longest prefix, lowest metric. NULL when nothing matches or
  * the route is no unicast one; *certain is false when a rule that we do not
- * model could decide otherwise.
+ * model could decide otherwise, when a list was cut, or when several next hops
+ * share the route (ifindex 0).
  */
 const struct live_route *live_route_lookup(const struct live *live, const struct ip *dst,
                                            uint32_t mark, bool *certain);
