@@ -61,6 +61,33 @@
 #define HTTP_ANSWER_MAX (64u << 20)
 #define HTTP_PAGE_ITEMS_MAX 1000 /* ?limit= */
 #define HTTP_EVENT_CLIENTS_MAX 16
+/* Of one address that is not the loopback: a Prometheus or kubelet needs one or two. */
+#define HTTP_PER_PEER_MAX 8
+/* Query parameters of one request, headers of one answer: no route has more than four. */
+#define HTTP_PARAMS_MAX 8
+#define HTTP_RESPONSE_HEADERS_MAX 8
+/* No route takes a body; a client may send a small one out of habit. */
+#define HTTP_BODY_MAX 1024
+/* Request line; and line, headers and answer's headers together in libmicrohttpd's pool. */
+#define HTTP_TARGET_MAX 2048
+#define HTTP_POOL_MAX 12288
+/* Seconds until a request is complete, waiting for it included; until an answer was taken. */
+#define HTTP_REQUEST_S 10
+#define HTTP_ANSWER_S 60
+/* Bytes that wait for one reader of events; one event is at most some kB. */
+#define HTTP_STREAM_QUEUE_MAX (256u << 10)
+/* Without ?limit=; kubectl asks for as many at a time. */
+#define HTTP_PAGE_ITEMS 500
+/* Events kept for readers that come back, and bytes of one. */
+#define EVENTS_KEPT_MAX 256
+#define EVENT_BYTES_MAX (16u << 10)
+/* Series of one metric: 512 subjects, or ten kinds of violation for each of 400 gateways of the node. */
+#define METRIC_SERIES_MAX 4096
+/* Bytes of one label's value: a Kubernetes name has at most 253. */
+#define METRIC_LABEL_MAX 256
+/* Bytes that a command takes from an agent's answer, and from one event. */
+#define CLIENT_ANSWER_MAX (16u << 20)
+#define CLIENT_EVENT_MAX (64u << 10)
 
 /* Name servers of a resolv.conf: the resolver of libc knows three. Addresses of one answer. */
 #define DNS_SERVERS_MAX 3
