@@ -1,7 +1,8 @@
 #include "io/probe_socket.h"
 
 #include <errno.h>
-#include <sys/socket.h>
+#include <netinet/in.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "limits.h"
@@ -28,4 +29,13 @@ int probe_socket_open(const struct socket_opener *opener, int family, int type, 
 	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
 	return fd;
+}
+
+bool probe_socket_is_to(const struct sockaddr *address, const struct ip *ip)
+{
+	if (address->sa_family == AF_INET)
+		return ip_is_v4(ip) &&
+		       memcmp(&((const struct sockaddr_in *)address)->sin_addr, ip->b + 12, 4) == 0;
+	return address->sa_family == AF_INET6 &&
+	       memcmp(&((const struct sockaddr_in6 *)address)->sin6_addr, ip->b, 16) == 0;
 }

@@ -8,6 +8,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "base/ip.h"
+
 /*
  * A new socket, SOCK_NONBLOCK and SOCK_CLOEXEC, or -errno. Called while a
  * probe runs: `user` must outlive it.
@@ -21,3 +26,5 @@ struct socket_opener {
 
 /* The descriptor, marked as a probe's, or -errno. `opener` may be NULL. */
 int probe_socket_open(const struct socket_opener *opener, int family, int type, int protocol);
+
+bool probe_socket_is_to(const struct sockaddr *address, const struct ip *ip);

@@ -1,0 +1,274 @@
+#include "io/http_client.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/timer.h"
+#include "io/http_transfer.h"
+#include "limits.h"
+
+#define CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
+
+/* One descriptor that libcurl waits for. */
+struct http_socket {
+	struct loop_source source;
+	struct http_client *client; /* borrowed */
+};
+
+struct http_client {
+	struct loop *loop;
+	CURLM *multi;
+	struct timer timer;
+	char *ca_bundle;
+	struct http_transfer *transfers;   /* owned; running */
+	CURL *idle[HTTP_IDLE_HANDLES_MAX]; /* handles for the next transfers */
+	size_t n_idle;
+};
+
+DEFINE_FREEP(struct http_sessions, http_sessions)
+DEFINE_FREEP(struct http_client, http_client)
+
+/* The end of a transfer */
+
+/* Back into the pool, without anything of the transfer it served. */
+static void keep_handle(struct http_client *client, CURL *easy)
+{
+	curl_easy_setopt(easy, CURLOPT_SHARE, NULL); /* curl_easy_reset() leaves it */
+	curl_easy_reset(easy);
+	if (client->n_idle < HTTP_IDLE_HANDLES_MAX)
+		client->idle[client->n_idle++] = easy;
+	else
+		curl_easy_cleanup(easy);
+}
+
+static void unlink_transfer(struct http_transfer *transfer)
+{
+	if (!transfer->at)
+		return;
+	curl_multi_remove_handle(transfer->client->multi, transfer->easy);
+	*transfer->at = transfer->next;
+	if (transfer->next)
+		transfer->next->at = transfer->at;
+	transfer->at = NULL;
+}
+
+static struct http_transfer *transfer_free(struct http_transfer *transfer)
+{
+	if (!transfer)
+		return NULL;
+
+	unlink_transfer(transfer);
+	if (transfer->easy)
+		keep_handle(transfer->client, transfer->easy);
+	curl_slist_free_all(transfer->headers);
+	curl_slist_free_all(transfer->connect_to);
+	buf_clear(&transfer->body);
+	free(transfer);
+	return NULL;
+}
+
+DEFINE_FREEP(struct http_transfer, transfer)
+
+void http_transfer_cancel(struct http_transfer *transfer)
+{
+	transfer_free(transfer);
+}
+
+static void reap(struct http_client *client)
+{
+	CURLMsg *message;
+	int left;
+
+	/* Asked anew each time: a call may have ended transfers whose message waited. */
+	while ((message = curl_multi_info_read(client->multi, &left))) {
+		struct http_response response = { 0 };
+		struct http_transfer *transfer;
+		CURLcode code = message->data.result;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+		unlink_transfer(transfer);
+		http_transfer_response(transfer, code, &response);
+		transfer->done(transfer->user, &response);
+		transfer_free(transfer);
+	}
+}
+
+/* libcurl on the loop */
+
+static int on_timer(struct timer *timer)
+{
+	struct http_client *client = container_of(timer, struct http_client, timer);
+	int running;
+
+	curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	reap(client);
+	return 0;
+}
+
+static int on_socket(struct loop_source *source, uint32_t events)
+{
+	struct http_client *client = container_of(source, struct http_socket, source)->client;
+	int running, mask;
+
+	mask = (events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+	       (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+	       (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+	curl_multi_socket_action(client->multi, source->fd, mask, &running);
+	reap(client);
+	return 0;
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *user)
+{
+	struct http_client *client = user;
+
+	(void)multi;
+	if (timeout_ms < 0)
+		return timer_stop(&client->timer) < 0 ? -1 : 0;
+	return timer_set(&client->timer, (uint64_t)timeout_ms * NSEC_PER_MSEC, 0) < 0 ? -1 : 0;
+}
+
+static int add_socket(struct http_client *client, curl_socket_t fd, uint32_t events)
+{
+	struct http_socket *socket = calloc(1, sizeof(*socket));
+
+	if (!socket || loop_add(client->loop, &socket->source, fd, events, on_socket) < 0) {
+		free(socket);
+		return -1;
+	}
+	socket->client = client;
+	curl_multi_assign(client->multi, fd, socket);
+	return 0;
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
+{
+	struct http_socket *socket = known;
+	uint32_t events =
+		(what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (socket) {
+			loop_remove(&socket->source);
+			free(socket);
+		}
+		return 0;
+	}
+	if (socket)
+		return loop_modify(&socket->source, events) < 0 ? -1 : 0;
+	return add_socket(user, fd, events);
+}
+
+int http_client_new(struct loop *loop, const char *ca_bundle, struct http_client **out)
+{
+	cleanup(http_client_freep) struct http_client *client = NULL;
+	int r;
+
+	if (!ca_bundle)
+		ca_bundle = getenv("SSL_CERT_FILE");
+	if (!ca_bundle)
+		ca_bundle = CA_BUNDLE;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return -ENOMEM;
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return -ENOMEM;
+	client->loop = loop;
+	client->timer = (struct timer)TIMER_INIT;
+
+	client->ca_bundle = strdup(ca_bundle);
+	client->multi = curl_multi_init();
+	if (!client->ca_bundle || !client->multi)
+		return -ENOMEM;
+	r = timer_init(&client->timer, loop, on_timer);
+	if (r < 0)
+		return r;
+
+	curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+	curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+
+	*out = take_ptr(client);
+	return 0;
+}
+
+struct http_client *http_client_free(struct http_client *client)
+{
+	if (!client)
+		return NULL;
+
+	while (client->transfers)
+		transfer_free(client->transfers);
+	while (client->n_idle > 0)
+		curl_easy_cleanup(client->idle[--client->n_idle]);
+	if (client->multi)
+		curl_multi_cleanup(client->multi);
+	timer_clear(&client->timer);
+	free(client->ca_bundle);
+	free(client);
+	return NULL;
+}
+
+int http_sessions_new(struct http_sessions **out)
+{
+	cleanup(http_sessions_freep) struct http_sessions *sessions = calloc(1, sizeof(*sessions));
+
+	if (!sessions)
+		return -ENOMEM;
+	sessions->share = curl_share_init();
+	if (!sessions->share || curl_share_setopt(sessions->share, CURLSHOPT_SHARE,
+	                                          CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
+		return -ENOMEM;
+
+	*out = take_ptr(sessions);
+	return 0;
+}
+
+struct http_sessions *http_sessions_free(struct http_sessions *sessions)
+{
+	if (!sessions)
+		return NULL;
+	if (sessions->share)
+		curl_share_cleanup(sessions->share);
+	free(sessions);
+	return NULL;
+}
+
+static CURL *take_handle(struct http_client *client)
+{
+	return client->n_idle > 0 ? client->idle[--client->n_idle] : curl_easy_init();
+}
+
+int http_client_start(struct http_client *client, const struct http_request *request,
+                      struct http_transfer **out)
+{
+	cleanup(transfer_freep) struct http_transfer *transfer = calloc(1, sizeof(*transfer));
+	int r;
+
+	if (!transfer)
+		return -ENOMEM;
+	transfer->client = client;
+	transfer->easy = take_handle(client);
+	if (!transfer->easy)
+		return -ENOMEM;
+	r = http_transfer_prepare(transfer, client->ca_bundle, request);
+	if (r < 0)
+		return r;
+	if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK)
+		return -ENOMEM;
+
+	transfer->at = &client->transfers;
+	transfer->next = client->transfers;
+	if (transfer->next)
+		transfer->next->at = &transfer->next;
+	client->transfers = transfer;
+	*out = take_ptr(transfer);
+	return 0;
+}

@@ -1,0 +1,308 @@
+#include "io/http_transfer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "limits.h"
+
+#define CONNECT_TIMEOUT_MS 10000
+#define BUFFER_SMALL 8192
+
+/* Callbacks of a transfer: nothing may be started or ended from them. */
+
+static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct http_transfer *transfer = user;
+	int fd;
+
+	(void)purpose;
+	/* The last look before connect(2): what was resolved is what is asked. */
+	if (transfer->has_pin && !probe_socket_is_to(&address->addr, &transfer->pin))
+		fd = -EADDRNOTAVAIL;
+	else
+		fd = probe_socket_open(&transfer->opener, address->family, address->socktype,
+		                       address->protocol);
+	if (fd >= 0)
+		return fd;
+
+	transfer->socket_error = -fd;
+	return CURL_SOCKET_BAD;
+}
+
+static size_t on_header(char *data, size_t size, size_t n, void *user)
+{
+	struct http_transfer *transfer = user;
+
+	(void)data;
+	transfer->header_bytes += size * n;
+	if (transfer->header_bytes > transfer->header_max) {
+		transfer->stopped = HTTP_TOO_LARGE;
+		return 0;
+	}
+	return size * n;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *user)
+{
+	struct http_transfer *transfer = user;
+	long status = 0;
+
+	if (transfer->write)
+		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 200 && status < 300) {
+		if (transfer->write(transfer->user, data, size * n) == 0)
+			return size * n;
+		transfer->stopped = HTTP_ABORTED;
+		return 0;
+	}
+
+	buf_append(&transfer->body, data, size * n);
+	if (!transfer->body.error)
+		return size * n;
+	transfer->stopped = transfer->body.error == -ENOMEM ? HTTP_LOCAL_ERROR : HTTP_TOO_LARGE;
+	return 0;
+}
+
+/* What happened */
+
+static const struct {
+	CURLcode code;
+	enum http_error error;
+} codes[] = {
+	{ CURLE_OK, HTTP_OK },
+	{ CURLE_URL_MALFORMAT, HTTP_BAD_URL },
+	{ CURLE_COULDNT_RESOLVE_HOST, HTTP_RESOLVE_FAILED },
+	{ CURLE_PEER_FAILED_VERIFICATION, HTTP_TLS_VERIFY },
+	{ CURLE_SSL_ISSUER_ERROR, HTTP_TLS_VERIFY },
+	{ CURLE_SSL_CONNECT_ERROR, HTTP_TLS_FAILED },
+	{ CURLE_SSL_CIPHER, HTTP_TLS_FAILED },
+	{ CURLE_GOT_NOTHING, HTTP_RESET },
+	{ CURLE_RECV_ERROR, HTTP_RESET },
+	{ CURLE_SEND_ERROR, HTTP_RESET },
+	{ CURLE_PARTIAL_FILE, HTTP_RESET },
+	{ CURLE_WEIRD_SERVER_REPLY, HTTP_PROTOCOL },
+#if LIBCURL_VERSION_NUM >= 0x080600
+	{ CURLE_TOO_LARGE, HTTP_TOO_LARGE }, /* libcurl's own bound on the header */
+#endif
+};
+
+static enum http_error error_of(const struct http_transfer *transfer, CURLcode code, bool connected)
+{
+	long error = 0;
+
+	if (transfer->stopped != HTTP_OK)
+		return transfer->stopped;
+	if (code == CURLE_OPERATION_TIMEDOUT)
+		return connected ? HTTP_TIMEOUT : HTTP_CONNECT_TIMEOUT;
+	if (code == CURLE_UNSUPPORTED_PROTOCOL) /* the URL's, or once connected HTTP/0.9 */
+		return connected ? HTTP_PROTOCOL : HTTP_BAD_URL;
+	if (code == CURLE_COULDNT_CONNECT && !transfer->socket_error) {
+		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
+		return http_error_of_errno((int)error);
+	}
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (codes[i].code == code)
+			return codes[i].error;
+	return HTTP_LOCAL_ERROR;
+}
+
+static void fill_times(CURL *easy, struct http_response *response)
+{
+	curl_off_t resolved = 0, connected = 0, secured = 0, first = 0, total = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
+	curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured);
+	curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &first);
+	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total);
+	http_response_set_times(response,
+	                        &(struct http_times){ resolved, connected, secured, first, total });
+}
+
+void http_transfer_response(struct http_transfer *transfer, CURLcode code,
+                            struct http_response *response)
+{
+	long status = 0;
+	curl_off_t retry_after = 0;
+	char *address = NULL, *type = NULL;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &address);
+	curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &type);
+
+	response->status = status > 0 && status <= UINT16_MAX ? (uint16_t)status : 0;
+	if (retry_after > 0)
+		response->retry_after_s =
+			retry_after > UINT32_MAX ? UINT32_MAX : (uint32_t)retry_after;
+	if (address)
+		(void)ip_parse(address, &response->peer);
+	response->content_type = type;
+	fill_times(transfer->easy, response);
+	response->error = error_of(transfer, code, response->connected);
+	response->body = transfer->body.data ? transfer->body.data : "";
+	response->body_len = transfer->body.len;
+	response->detail =
+		transfer->socket_error ? strerror(transfer->socket_error) : transfer->error;
+}
+
+/* The request */
+
+static int append(struct curl_slist **list, const char *text)
+{
+	struct curl_slist *longer = curl_slist_append(*list, text);
+
+	if (!longer)
+		return -ENOMEM;
+	*list = longer;
+	return 0;
+}
+
+static int set_headers(struct http_transfer *transfer, const struct http_request *request)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < request->n_headers && r == 0; i++) {
+		if (strpbrk(request->headers[i], "\r\n")) /* libcurl sends them as they are */
+			return -EINVAL;
+		r = append(&transfer->headers, request->headers[i]);
+	}
+	if (r == 0 && request->body)
+		r = append(&transfer->headers, "Expect:"); /* no wait for 100 Continue */
+	if (r == 0 && transfer->headers)
+		curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+	return r;
+}
+
+/* "::ADDRESS:" is any host and port at ADDRESS and the URL's port. */
+static int set_address(struct http_transfer *transfer, const struct http_request *request)
+{
+	char address[IP_TEXT_MAX], text[IP_TEXT_MAX + 8];
+	CURL *easy = transfer->easy;
+	int r;
+
+	if (request->unix_path)
+		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_path);
+	if (request->opener) {
+		transfer->opener = *request->opener;
+		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+		curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	}
+	if (!request->pin)
+		return 0;
+
+	transfer->has_pin = true;
+	transfer->pin = *request->pin;
+	ip_format(request->pin, address);
+	snprintf(text, sizeof(text), ip_is_v4(request->pin) ? "::%s:" : "::[%s]:", address);
+	r = append(&transfer->connect_to, text);
+	if (r == 0)
+		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, transfer->connect_to);
+	return r;
+}
+
+static void set_method(CURL *easy, const struct http_request *request)
+{
+	const char *method = request->method ? request->method : "GET";
+
+	if (strcmp(method, "HEAD") == 0)
+		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+	else if (strcmp(method, "POST") == 0 || request->body)
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	if (strcmp(method, "POST") == 0 || request->body) {
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body ? request->body : "");
+	}
+	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 &&
+	    strcmp(method, "POST") != 0)
+		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+}
+
+static void set_security(CURL *easy, const char *ca_bundle, const struct http_request *request)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+	curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* nor what http_proxy says */
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+
+	/* Debian's default CAPATH keeps libcurl from caching the store in the multi. */
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(easy, CURLOPT_CAINFO, ca_bundle);
+
+	if (!request->fresh)
+		return;
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	if (request->sessions)
+		curl_easy_setopt(easy, CURLOPT_SHARE, request->sessions->share);
+	else
+		curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+}
+
+/* Rounded up: 0 would be no bound. */
+static long milliseconds(uint64_t ns)
+{
+	return (long)((ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+}
+
+static void set_bounds(CURL *easy, const struct http_request *request)
+{
+	long connect_ms = milliseconds(request->connect_timeout_ns);
+
+	if (connect_ms == 0 && request->timeout_ns == 0)
+		connect_ms = CONNECT_TIMEOUT_MS;
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, milliseconds(request->timeout_ns));
+	if (request->idle_ns) {
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME,
+		                 (long)((request->idle_ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
+	}
+	/* libcurl's 16 kB for an address would be most of a probe's memory. */
+	if (request->fresh && request->body_max < BUFFER_SMALL)
+		curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER_SMALL);
+}
+
+static void set_callbacks(struct http_transfer *transfer)
+{
+	CURL *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "egress-verifier/" VERSION);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+}
+
+int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
+                          const struct http_request *request)
+{
+	int r;
+
+	transfer->body.max = request->body_max;
+	transfer->header_max = request->header_max ? request->header_max : ECHO_HEADERS_MAX;
+	transfer->write = request->write;
+	transfer->done = request->done;
+	transfer->user = request->user;
+
+	if (curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url) != CURLE_OK)
+		return -ENOMEM;
+	set_callbacks(transfer);
+	set_method(transfer->easy, request);
+	set_security(transfer->easy, ca_bundle, request);
+	set_bounds(transfer->easy, request);
+	r = set_headers(transfer, request);
+	if (r == 0)
+		r = set_address(transfer, request);
+	return r;
+}

@@ -1,0 +1,40 @@
+/*
+ * One request as a libcurl handle. Private to the HTTP client: this header and
+ * the two files that include it are all that knows libcurl.
+ */
+#pragma once
+
+#include <curl/curl.h>
+
+#include "base/buf.h"
+#include "io/http_client.h"
+
+struct http_sessions {
+	CURLSH *share;
+};
+
+struct http_transfer {
+	struct http_client *client;       /* borrowed */
+	struct http_transfer *next, **at; /* of the client's list; at NULL: not in it */
+	CURL *easy;
+	struct curl_slist *headers, *connect_to; /* owned */
+	struct socket_opener opener;
+	bool has_opener, has_pin;
+	struct ip pin;
+	int socket_error; /* the opener's, positive */
+	struct buf body;
+	size_t header_bytes, header_max;
+	enum http_error stopped; /* why a callback ended it; HTTP_OK: none did */
+	char error[CURL_ERROR_SIZE];
+	http_write_fn write;
+	http_done_fn done;
+	void *user;
+};
+
+/* Sets the handle up for the request, which may be forgotten afterwards. */
+int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
+                          const struct http_request *request);
+
+/* What became of it. Texts are borrowed from the transfer. */
+void http_transfer_response(struct http_transfer *transfer, CURLcode code,
+                            struct http_response *response);
