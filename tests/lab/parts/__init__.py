@@ -1,0 +1,1 @@
+"""The lab's parts; see lab.py."""

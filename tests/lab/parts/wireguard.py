@@ -1,0 +1,110 @@
+"""wireguard-go and its configuration socket (https://www.wireguard.com/xplatform/).
+
+The socket speaks hexadecimal keys; objects and wg(8) speak base64.
+"""
+
+import base64
+import os
+import re
+import socket
+
+from . import host
+
+
+class Key:
+    """A key pair."""
+
+    def __init__(self):
+        raw = bytearray(os.urandom(32))
+        raw[0] &= 248
+        raw[31] = raw[31] & 127 | 64
+        self.private = bytes(raw)
+        text = host.run(["wg", "pubkey"], stdin=base64.b64encode(self.private).decode())
+        self.public = base64.b64decode(text)
+        self.public_text = text.strip()
+
+
+class Tunnel:
+    """One wireguard-go: a tunnel whose UDP socket stays where it was started."""
+
+    def __init__(self, name, socket_dir, start):
+        """start(argv) starts the process in the right namespaces."""
+        self.name = name
+        self.path = f"{socket_dir}/{name}.sock"
+        self.process = start(["wireguard-go", "-f", name])
+
+    def ready(self):
+        host.wait_for(lambda: self._up() or not self.process.alive(), f"wireguard-go {self.name}", 10)
+        if not self.process.alive():
+            raise host.LabError(f"wireguard-go {self.name} ended: see {self.process.log}")
+        return self
+
+    def _up(self):
+        try:
+            self.get()
+            return True
+        except OSError:
+            return False
+
+    def _talk(self, text):
+        # A path longer than sun_path would be refused; through the folder's descriptor it never is.
+        folder = os.open(os.path.dirname(self.path), os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(5)
+                connection.connect(f"/proc/self/fd/{folder}/{os.path.basename(self.path)}")
+                connection.sendall(text.encode() + b"\n")
+                answer = b""
+                while not answer.endswith(b"\n\n"):
+                    piece = connection.recv(65536)
+                    if not piece:
+                        break
+                    answer += piece
+        finally:
+            os.close(folder)
+        answer = answer.decode()
+        if not re.search(r"^errno=0$", answer, re.M):
+            raise host.LabError(f"wireguard-go {self.name}: {text!r} answered {answer!r}")
+        return answer
+
+    def get(self):
+        return self._talk("get=1\n")
+
+    def set(self, *lines):
+        self._talk("set=1\n" + "".join(line + "\n" for line in lines))
+
+    def listen_port(self):
+        return int(re.search(r"^listen_port=(\d+)$", self.get(), re.M).group(1))
+
+    def peers(self):
+        """{public key: {field: value}}; allowed_ip is a list."""
+        peers, peer = {}, None
+        for line in self.get().splitlines():
+            field, _, value = line.partition("=")
+            if field == "public_key":
+                peer = peers[bytes.fromhex(value)] = {"allowed_ip": []}
+            elif peer is not None and field == "allowed_ip":
+                peer["allowed_ip"].append(value)
+            elif peer is not None:
+                peer[field] = value
+        return peers
+
+    def configure(self, key, port=None):
+        self.set(f"private_key={key.private.hex()}", *([f"listen_port={port}"] if port else []))
+
+    def set_peer(self, public, allowed, endpoint=None, fresh=False):
+        """`fresh` forgets the session of the peer first, in the same transaction."""
+        lines = [f"public_key={public.hex()}", "remove=true"] if fresh else []
+        lines += [f"public_key={public.hex()}", "replace_allowed_ips=true"]
+        lines += [f"endpoint={endpoint}"] if endpoint else []
+        self.set(*lines, *[f"allowed_ip={cidr}" for cidr in allowed])
+
+    def remove_peer(self, public):
+        self.set(f"public_key={public.hex()}", "remove=true")
+
+    def stop(self):
+        if self.process.alive():
+            self.process.kill()
+        # Killed: it cannot remove its socket itself.
+        if os.path.exists(self.path):
+            os.unlink(self.path)
