@@ -48,6 +48,7 @@ static void unlink_transfer(struct http_transfer *transfer)
 	if (!transfer->at)
 		return;
 	curl_multi_remove_handle(transfer->client->multi, transfer->easy);
+	curl_easy_setopt(transfer->easy, CURLOPT_SHARE, NULL); /* the sessions may go now */
 	*transfer->at = transfer->next;
 	if (transfer->next)
 		transfer->next->at = transfer->at;

@@ -16,17 +16,9 @@
 #include "io/probe_socket.h"
 #include "limits.h"
 #include "probe/result.h"
+#include "probe/target.h"
 
 struct prober;
-
-struct prober_echo {
-	const char *name;
-	const char *url;        /* exactly one of url and stun */
-	const char *stun;       /* HOST[:PORT] */
-	const char *json, *key; /* form of the answer; both NULL: text */
-	bool has_resolve;       /* ask this address, whatever the name says */
-	struct ip resolve;
-};
 
 /* Everything is copied. */
 struct prober_options {

@@ -1,6 +1,7 @@
 #include "probe/result.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 static const char *const outcome_names[] = {
 	[PROBE_ANSWERED] = "answered",
@@ -38,4 +39,13 @@ const char *probe_outcome_name(enum probe_outcome outcome)
 const char *probe_phase_name(enum probe_phase phase)
 {
 	return phase < _PROBE_PHASE_MAX ? phase_names[phase] : "unknown";
+}
+
+void probe_result_set_detail(struct probe_result *result, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n < sizeof(result->detail) - 1; text++)
+		result->detail[n++] = *text >= ' ' && *text <= '~' ? *text : '?';
+	result->detail[n] = '\0';
 }
