@@ -48,11 +48,15 @@ struct path_policy {
 struct path_answer {
 	enum path path;
 	enum path_reason reason;
-	const struct cidr *match; /* borrowed from the policy or static; NULL by default and origin */
+	/* Borrowed from the policy or static; NULL by default and origin. */
+	const struct cidr *match;
 };
 
 /* `reply`: the connection was opened from outside the pod. */
 struct path_answer path_expect(const struct path_policy *policy, const struct ip *dst, bool reply);
+
+/* The platform's ranges, those of PATH_BY_PLATFORM; static. */
+const struct cidr *path_platform(size_t *n);
 
 const char *path_name(enum path path); /* "gateway" … as in the contract */
 const char *path_reason_name(enum path_reason reason);

@@ -114,3 +114,19 @@ bool prefix_equal(const struct prefix_set *a, const struct prefix_set *b)
 {
 	return holds_all(a, b) && holds_all(b, a);
 }
+
+bool prefix_private(const struct ip *ip)
+{
+	static const struct cidr ranges[] = {
+		{ .net = { { [10] = 0xff, [11] = 0xff, [12] = 10 } }, .len = 96 + 8 },
+		{ .net = { { [10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16 } }, .len = 96 + 12 },
+		{ .net = { { [10] = 0xff, [11] = 0xff, [12] = 192, [13] = 168 } }, .len = 96 + 16 },
+		{ .net = { { [10] = 0xff, [11] = 0xff, [12] = 100, [13] = 64 } }, .len = 96 + 10 },
+		{ .net = { { 0xfc } }, .len = 7 },
+	};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		if (cidr_contains(&ranges[i], ip))
+			return true;
+	return false;
+}

@@ -26,3 +26,6 @@ struct prefix_set {
 int prefix_parse(const char *text, struct prefix_set *out);
 bool prefix_contains(const struct prefix_set *set, const struct ip *ip);
 bool prefix_equal(const struct prefix_set *a, const struct prefix_set *b); /* as sets */
+
+/* RFC 1918, RFC 6598 (100.64/10) and RFC 4193: no address of the internet. */
+bool prefix_private(const struct ip *ip);

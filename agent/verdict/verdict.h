@@ -10,7 +10,8 @@
 #include "base/clock.h"
 #include "base/ip.h"
 
-enum subject_state { /* from worst to best */
+/* From worst to best. */
+enum subject_state {
 	STATE_VIOLATED,
 	STATE_UNVERIFIED,
 	STATE_PENDING,
@@ -32,7 +33,8 @@ enum violation_kind {
 	_VIOLATION_KIND_MAX,
 };
 
-enum attribution { /* whose address was seen */
+/* Whose address was seen. */
+enum attribution {
 	ATTRIBUTION_NONE,     /* nothing was seen */
 	ATTRIBUTION_EXPECTED, /* the gateway's own prefix */
 	ATTRIBUTION_GATEWAY,  /* another StaticGatewayConfiguration: attribution_name says which */
@@ -42,7 +44,7 @@ enum attribution { /* whose address was seen */
 	_ATTRIBUTION_MAX,
 };
 
-const char *state_name(enum subject_state state);         /* "violated" … */
+const char *state_name(enum subject_state state);          /* "violated" … */
 const char *violation_kind_name(enum violation_kind kind); /* "wrong-source-address" … */
 const char *attribution_name(enum attribution attribution);
 bool violation_kind_parse(const char *text, enum violation_kind *out);
@@ -53,12 +55,12 @@ bool violation_kind_parse(const char *text, enum violation_kind *out);
 /* One fault that holds now, as the judge found it. */
 struct finding {
 	enum violation_kind kind;
-	uint64_t count;        /* how often it was seen since it began: rounds, or connections */
-	struct moment first;   /* when the fault began, from the evidence itself */
-	struct moment last;    /* newest evidence of it */
+	uint64_t count;          /* how often it was seen since it began: rounds, or connections */
+	struct moment first;     /* when the fault began, from the evidence itself */
+	struct moment last;      /* newest evidence of it */
 	char reason[REASON_MAX]; /* one sentence */
 	char remedy[REMEDY_MAX]; /* what to do, with the command */
-	char *evidence;        /* owned; JSON object; an auditor recomputes the finding from it */
+	char *evidence;          /* owned; JSON object; an auditor recomputes the finding from it */
 };
 
 void finding_clear(struct finding *finding);

@@ -14,8 +14,8 @@ struct violations;
 struct violation {
 	char id[33]; /* stable: same pod, kind, gateway and beginning give the same id, also after a restart */
 	enum violation_kind kind;
-	char *namespace, *pod, *uid;              /* owned */
-	char *gateway_namespace, *gateway;        /* owned; NULL: none */
+	char *namespace, *pod, *uid;                 /* owned */
+	char *gateway_namespace, *gateway;           /* owned; NULL: none */
 	struct moment first, last, opened, resolved; /* resolved.wall_us 0: open */
 	uint64_t count;
 	char reason[REASON_MAX];
