@@ -17,8 +17,7 @@ class Faults:
         sgc = self.sgc(sgc)
         for node in self._gateways(gateway):
             address = f"10.50.2.{10 * sgc.index + list(self.gateways).index(node.name) + 10}"
-            if public:
-                self.fabric.extra_nat[address] = public
+            self.fabric.extra_nat[address] = public or layout.OUTBOUND_IP
             node.lay_wrong_address(sgc.port, address)
         self.fabric.apply_nat()
 

@@ -96,7 +96,7 @@ class Gateway(Node):
         host.sysctls(self.gwns, SYSCTLS)
         host.ip_batch([*self.base_lines(), f"addr add {layout.BALANCER_IP}/32 dev eth0 label eth0:egress",
                        "link set host-gateway up"], self.net)
-        host.ip_batch(["link set lo up", "link set host0 up", f"route add {self.address}/32 dev host0 scope link",
+        host.ip_batch(["link set lo up", "link set host0 addrgenmode none", "link set host0 up", f"route add {self.address}/32 dev host0 scope link",
                        f"route add default via {self.address} dev host0"], self.gwns)
 
     def add_sgcs(self, sgcs):
@@ -105,7 +105,7 @@ class Gateway(Node):
         host_lines, gwns_lines = [], []
         for sgc in sgcs:
             address = sgc.secondary(self.name)
-            host_lines.append(f"route add {address}/32 dev host-gateway")
+            host_lines.append(f"route add {address}/32 dev host-gateway scope global")
             gwns_lines.append(f"addr add {address}/32 dev host0")
             self.snat[sgc.port] = address
         host.ip_batch(host_lines, self.net)
@@ -118,7 +118,7 @@ class Gateway(Node):
         name = tunnel.name
         tunnel.configure(sgc.key, sgc.port)
         host.ip(self.net, "link", "set", name, "netns", self.gwns)
-        host.ip_batch([f"link set {name} addrgenmode none", f"addr add fe80::1/64 dev {name} nodad",
+        host.ip_batch([f"link set {name} addrgenmode none", f"addr add fe80::1/64 dev {name}",
                        f"link set {name} up"], self.gwns)
         self.tunnels[sgc.port] = tunnel
 

@@ -10,6 +10,8 @@ LINK_FABRIC, LINK_WORLD = "100.64.0.1", "100.64.0.2"
 
 SYSCTLS = {
     "ipv4/ip_forward": 1, "ipv4/conf/all/rp_filter": 0, "ipv4/conf/default/rp_filter": 0,
+    # Link-local addresses are usable at once, not after a second of duplicate detection.
+    "ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0,
     # An orphaned TCP socket would keep its namespace for minutes after the lab.
     "ipv4/tcp_orphan_retries": 1, "ipv4/tcp_fin_timeout": 5,
 }
@@ -63,6 +65,12 @@ class Fabric:
         host.ip(self.net, "route", "replace", f"{layout.BALANCER_IP}/32", "via", ip, "dev", f"v{gateway}", "table", table)
         host.ip(self.net, "rule", "add", *match, "lookup", table)
         self.pinned[port] = gateway
+
+    def unpin(self):
+        """No flow has a gateway node of its own any more."""
+        for port in list(self.pinned):
+            host.ip(self.net, "rule", "del", "to", layout.BALANCER_IP, "ipproto", "udp", "sport", str(port))
+            del self.pinned[port]
 
     def apply_nat(self):
         """Each secondaryIP becomes its address of the public prefix, everything else the outbound address."""
