@@ -78,3 +78,9 @@ struct flow_loader_stats {
 	uint32_t cpus, slots; /* slots of one CPU */
 };
 struct flow_loader_stats flow_loader_stats(const struct flow_loader *loader);
+
+/* For flow/reader. */
+struct object;
+const struct object *flow_loader_object(const struct flow_loader *loader);
+/* The subject a slot or record belongs to, or -1: to one that is gone. */
+int flow_loader_number(const struct flow_loader *loader, uint32_t owner);

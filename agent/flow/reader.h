@@ -35,7 +35,7 @@ struct flow_reader *flow_reader_free(struct flow_reader *reader);
 
 /* Drains and sweeps now: before a flow listing, at the end of `check`. */
 int flow_reader_flush(struct flow_reader *reader);
-/* Call with flow_loader_detach(): takes the last counts, then forgets the subject's flows. */
+/* Call before flow_loader_detach(): takes the last counts, then forgets the subject's flows. */
 void flow_reader_remove_subject(struct flow_reader *reader, uint32_t number);
 
 struct flow_reader_stats {

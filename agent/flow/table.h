@@ -44,5 +44,5 @@ uint64_t flow_table_evictions(const struct flow_table *table);
 struct flow_ref {
 	uint32_t place, serial;
 };
-struct flow_ref flow_table_ref(const struct flow_table *table, const struct flow *flow);
+struct flow_ref flow_table_ref(const struct flow *flow);
 struct flow *flow_table_get(struct flow_table *table, struct flow_ref ref);

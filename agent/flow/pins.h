@@ -1,0 +1,38 @@
+/*
+ * Where maps and links are kept in the BPF file system.
+ *
+ *   BPFFS/egress-verifier/INSTANCE/maps/NAME
+ *                                  connect_failed
+ *                                  subjects/OWNER-UID/HOOK-IFINDEX-NAMESPACE
+ *
+ * The names are all a later agent has to go by, so they say everything.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "flow/loader.h"
+
+#define PINS_PATH_MAX 512
+
+struct pins {
+	char root[PINS_PATH_MAX / 2];
+};
+
+/* Mounts a BPF file system when there is none at `bpffs`. */
+int pins_open(const char *bpffs, const char *instance, struct flow_loader_error *error,
+              struct pins *out);
+/* Without mounting or creating anything; -ENOENT when the instance has left nothing. */
+int pins_find(const char *bpffs, const char *instance, struct pins *out);
+
+/* Both return buf. */
+const char *pins_path(const struct pins *pins, const char *name, char buf[static PINS_PATH_MAX]);
+const char *pins_subject(const struct pins *pins, uint32_t owner, const char *uid,
+                         char buf[static PINS_PATH_MAX]);
+
+int pins_parse_subject(const char *name, uint32_t *owner, char uid[static FLOW_UID_MAX + 1]);
+
+/* Calls fn for every name in the directory; a missing one is empty. fn may remove what it is given. */
+int pins_each(const char *dir, int (*fn)(void *user, const char *dir, const char *name), void *user);
+int pins_remove_tree(const char *dir);
+int pins_make_dir(const char *dir);

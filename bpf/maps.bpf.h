@@ -1,0 +1,86 @@
+/*
+ * Every map, its key, value, size and why.
+ */
+#ifndef MAPS_BPF_H
+#define MAPS_BPF_H
+
+/*
+ * Counters: per CPU, direct-mapped by a hash of the flow. An array of our own
+ * partition and not a per-CPU array, because that cannot be mapped into the
+ * agent. The agent sets the size.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_slot);
+} slots SEC(".maps");
+
+/* struct flow_opened and struct flow_failed. Nobody is ever woken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 << 10);
+} ring SEC(".maps");
+
+/*
+ * Who sent first, where neither TCP flags nor conntrack tell. Key: opened_by
+ * FLOW_BY_REMOTE with the pod's port, or FLOW_BY_POD with the remote's port;
+ * ifindex 0. 16384 pairs of peers are remembered, about 1.5 MiB.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_id);
+	__type(value, __u8);
+} opened SEC(".maps");
+
+/* Per subject number: 1 while its packets carry conntrack entries, so ingress need not remember. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOW_OWNERS);
+	__type(key, __u32);
+	__type(value, __u8);
+} tracked SEC(".maps");
+
+/* Cookie of a subject's network namespace to its owner number: for failed connections. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOW_OWNERS);
+	__type(key, __u64);
+	__type(value, __u32);
+} namespaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, _FLOW_COUNT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
+/* struct flow_layout, for the agent that takes the maps over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_layout);
+} layout_map SEC(".maps");
+
+/* Copy of struct flow_layout: constants to the verifier. */
+const volatile __u32 n_cpus = 1;
+const volatile __u32 n_slots = 1;
+const volatile __u64 seed;
+
+/* bpf_skb_cgroup_id() of the agent's own sockets. */
+__u64 own_cgroup;
+
+static __always_inline void count(enum flow_count which)
+{
+	__u32 key = which;
+	__u64 *value = bpf_map_lookup_elem(&counts, &key);
+
+	if (value)
+		*value += 1;
+}
+
+#endif
