@@ -1,0 +1,46 @@
+/*
+ * YAML (and so JSON), strictly and bounded, by libyaml's events.
+ *
+ * Anchors, aliases, tags and duplicate keys are refused; plain scalars are
+ * typed as YAML 1.2's core schema says (null, true, false, integers, floats),
+ * quoted ones are text. Two forms: a tree with positions for the configuration,
+ * and one json-c object at a time for Kubernetes objects.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <json-c/json.h>
+
+struct yaml_error {
+	size_t line, column; /* from 1; 0: of the whole */
+	char text[160];
+};
+
+enum yaml_type { YAML_NULL, YAML_BOOL, YAML_INT, YAML_FLOAT, YAML_TEXT, YAML_LIST, YAML_MAP };
+
+struct yaml_node {
+	enum yaml_type type;
+	size_t line, column;
+	char *text;             /* owned; the scalar as written (without quotes); NULL of lists and maps */
+	struct yaml_node *keys; /* of a map: n text nodes with their positions */
+	struct yaml_node *items; /* of a list or a map: n values */
+	size_t n;
+};
+
+/* The first document; more than one is an error; an empty file gives YAML_NULL. */
+int yaml_document(const char *data, size_t len, struct yaml_node **out, struct yaml_error *error);
+struct yaml_node *yaml_node_free(struct yaml_node *node);
+const char *yaml_type_name(enum yaml_type type); /* "text", "list" … for messages */
+
+/*
+ * Calls fn for every object in every document; of a document that is a List
+ * (a map with `items`) for every item, one at a time, so that the whole is never
+ * in memory. fn borrows the object (it may take a reference); nonzero ends and is returned.
+ * Objects before a syntax error were delivered: the caller decides what that means.
+ */
+typedef int (*yaml_object_fn)(void *user, struct json_object *object, size_t line);
+int yaml_objects(const char *data, size_t len, yaml_object_fn fn, void *user,
+                 struct yaml_error *error);
