@@ -13,7 +13,7 @@
         agent.wait_violation("gateway-bypass", pod="pa")
         lab.move_default_route("pa", "wg0")
 
-Pods    lab.pod(name) · lab.add_pod(name, sgc="blue") · lab.add_pods([…]) in parallel · lab.delete_pod(name)
+Pods    lab.pod(name) · lab.add_pod(name, sgc="blue") · lab.add_pods([…]) in parallel · lab.delete_pod(name) · lab.delete_pods([…])
         add_pod(…, wg=False): annotated, but started before the annotation: no wg0
         add_pod(…, host_network=True), labels={}, annotations={}, annotate=False (the agent must find namespace and
         cgroup by itself), namespace="payments"
@@ -39,7 +39,7 @@ World   lab.inbound(pod, port): a connection from the internet into a pod, the p
         lab.start(node, argv, name): any process on "w1", "gw1", "gw1-gwns", "fabric", "world"
         lab.start_echo(): `egress-verifier echo` on 192.0.2.13:3478 · lab.requests(): what the good echoes saw
 Agent   lab.agent(**overrides) → .get(path) .items(path) .subject(pod) .violations(kind=, state=, pod=) .flows(pod)
-        .metrics() .wait(condition, timeout) .wait_state .wait_violation .cli("check") .log() .kill() .stop()
+        .metrics() .wait(condition, timeout) .wait_state .wait_violation .events() .cli("check") .log() .kill() .stop()
         .start() again .reload() .files() .memory() .pins(); see parts/agent.py
 
 Command line:
@@ -307,6 +307,13 @@ class Lab(faults.Faults):
         if write:
             self.write_objects()
         return pod
+
+    def delete_pods(self, names, namespace=layout.NAMESPACE):
+        """Many at once."""
+        gone = [self.pods.pop((namespace, name)) for name in names]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(Pod.down, gone))
+        self.write_objects()
 
     # Objects
 

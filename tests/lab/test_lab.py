@@ -2,23 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
-import lab as lab_module
-from lab import Lab, LabError
+from lab import LabError
 from parts import host, layout, objects
-
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab() as made:
-        yield made
-
 
 def shape(text):
     """Without what differs from run to run: device suffixes, link-local addresses, counters, comments."""
@@ -460,63 +448,3 @@ def test_inventory_file(lab):
 ])
 def test_yaml(value, text):
     assert objects.yaml(value) == text
-
-
-# Life and death
-
-def leftovers(number):
-    """What of lab `number` the machine still has."""
-    found = [name for name in host.netns_list() if name.startswith(f"ev{number}-")]
-    found += [path for path in (f"{host.RUN_DIR}/{number}", f"{host.RUN_DIR}/{number}.lock",
-                                f"{host.cgroup_mount()}/evlab{number}") if os.path.exists(path)]
-    return found + host.mounts_below(f"{host.RUN_DIR}/{number}")
-
-
-def test_nothing_is_left(lab):
-    other = Lab(echoes=False).up()
-    number, pids = other.number, [process.pid for process in other.processes]
-    assert number != lab.number and leftovers(number) and len(pids) > 5
-    other.pod("pa").hold(layout.DNS_IP, 53)
-    other.down()
-    other.down()
-    assert leftovers(number) == []
-    assert [pid for pid in pids if os.path.exists(f"/proc/{pid}")] == []
-    # The first one did not notice.
-    assert lab.pod("pa").curl("http://echo1.lab/") == "203.0.113.68"
-
-
-def test_two_at_once(lab):
-    with Lab() as other:
-        other.snat_other_sgc("blue", "red")
-        assert other.pod("pa").curl("http://echo1.lab/") == "203.0.113.100"
-        assert lab.pod("pa").curl("http://echo1.lab/") == "203.0.113.68"
-
-
-def test_clean_after_kill(lab):
-    program = f"import sys; sys.path.insert(0, {FOLDER!r})\nfrom lab import Lab\nl = Lab(echoes=False).up()\n" \
-              "l.pod('pa').hold('10.0.0.10', 53)\nprint(l.number, flush=True)\nimport signal; signal.pause()"
-    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    number = int(owner.stdout.readline())
-    assert number not in lab_module.clean()  # its owner lives
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
-    assert leftovers(number)
-    assert number in lab_module.clean()
-    assert leftovers(number) == []
-    assert lab.pod("pa").curl("http://192.0.2.10/") == "203.0.113.68"
-
-
-def test_command_line(lab):
-    program = [sys.executable, f"{FOLDER}/lab.py"]
-    number = subprocess.run([*program, "up"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
-    try:
-        assert int(number) not in lab_module.clean()
-        seen = subprocess.run([*program, "exec", number, "pa", "--", "curl", "-sS", "-m", "5", "http://echo1.lab/"],
-                              capture_output=True, text=True, check=False, timeout=30)
-        assert seen.stdout.strip() == "203.0.113.68", seen.stderr
-        status = subprocess.run([*program, "status"], capture_output=True, text=True, check=True, timeout=30).stdout
-        assert f"{number} stays:" in status and f"{lab.number} lives:" in status
-    finally:
-        subprocess.run([*program, "down", number], check=True, timeout=30)
-    assert leftovers(int(number)) == []

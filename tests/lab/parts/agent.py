@@ -34,6 +34,12 @@ def merge(base, changes):
     return result
 
 
+def pod_of(item):
+    """Name of the pod that a violation or flow is about."""
+    subject = item.get("subject", item)
+    return subject.split("/")[-1] if isinstance(subject, str) else subject.get("pod")
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -158,7 +164,7 @@ class Agent:
         pod = query.pop("pod", None)
         text = "&".join(f"{key}={value}" for key, value in query.items())
         found = self.items("/v1/violations" + (f"?{text}" if text else ""))
-        return [v for v in found if pod is None or pod in json.dumps(v.get("subject", v))]
+        return [v for v in found if pod is None or pod_of(v) == pod]
 
     def flows(self, pod=None, **query):
         if pod:
@@ -199,6 +205,25 @@ class Agent:
             except (OSError, host.LabError, ValueError) as error:
                 text.append(f"{path}: {error}")
         return "\n".join([*text, "log:", self.log()[-2000:]])
+
+    def events(self, timeout=10):
+        """Server-sent events as they come: (event, data). Ends, with OSError, when none comes in time."""
+        connection = UnixConnection(self.socket, timeout)
+        try:
+            connection.request("GET", "/v1/events")
+            answer, name, data = connection.getresponse(), "message", []
+            for raw in answer:
+                field, _, value = raw.decode().rstrip("\r\n").partition(":")
+                value = value.removeprefix(" ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    data.append(value)
+                elif not field and not value and data:
+                    yield name, "\n".join(data)
+                    name, data = "message", []
+        finally:
+            connection.close()
 
     # Commands
 
