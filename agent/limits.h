@@ -76,6 +76,8 @@
 #define HTTP_ANSWER_S 60
 /* Bytes that wait for one reader of events; one event is at most some kB. */
 #define HTTP_STREAM_QUEUE_MAX (256u << 10)
+/* A silent stream says that it is alive: kubectl port-forward and proxies cut idle ones. */
+#define HTTP_STREAM_IDLE_S 15
 /* Without ?limit=; kubectl asks for as many at a time. */
 #define HTTP_PAGE_ITEMS 500
 /* Events kept for readers that come back, and bytes of one. */
@@ -153,3 +155,8 @@
 #define LIVE_DEBOUNCE_MAX_NS (1000ULL * 1000000ULL)
 /* Counters of a tunnel change without notification; its faults show after 180 s. */
 #define LIVE_TUNNEL_INTERVAL_NS (10ULL * 1000000000ULL)
+
+/* Flows of one subject that took a wrong way and are listed; more are counted. */
+#define OFFENDING_MAX 1024
+/* Everything is judged anew this often: graces end and proofs age without any event. */
+#define JUDGE_TICK_MS 1000

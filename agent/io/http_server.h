@@ -88,12 +88,13 @@ void http_server_header(struct http_server_response *response, const char *name,
 /*
  * From a handler: the answer (status 200, its headers and content type) goes on
  * for as long as the client stays. closed() comes once, when the stream is
- * gone by whatever reason; never from within a call here. -EBUSY past
+ * gone by whatever reason; never from within a call here but http_server_free().
+ * `idle` (constant) is sent after HTTP_STREAM_IDLE_S of silence. -EBUSY past
  * HTTP_EVENT_CLIENTS_MAX.
  */
 typedef void (*http_stream_fn)(void *user, struct http_stream *stream);
-int http_server_stream(const struct http_server_request *request, http_stream_fn closed, void *user,
-                       struct http_stream **out);
+int http_server_stream(const struct http_server_request *request, const char *idle,
+                       http_stream_fn closed, void *user, struct http_stream **out);
 /*
  * -ENOBUFS: the client does not read; it is cut off and counted, closed()
  * follows from the loop. -EPIPE: cut off earlier.
