@@ -70,7 +70,8 @@ class Demo:
 
     def resolved(self, kind, pod):
         def find():
-            self.agent.wait(lambda: not self.agent.violations(kind=kind, state="open", pod=pod), 20, f"{kind} resolved")
+            self.agent.wait(lambda: not self.agent.violations(kind=kind, state="open", pod=pod), 20,
+                            f"{kind} resolved")
         self.expect(f"{kind} of {pod} resolved by itself", find)
 
     def verified(self, pod):

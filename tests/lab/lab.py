@@ -13,7 +13,8 @@
         agent.wait_violation("gateway-bypass", pod="pa")
         lab.move_default_route("pa", "wg0")
 
-Pods    lab.pod(name) · lab.add_pod(name, sgc="blue") · lab.add_pods([…]) in parallel · lab.delete_pod(name) · lab.delete_pods([…])
+Pods    lab.pod(name) · lab.add_pod(name, sgc="blue") · lab.add_pods([…]) in parallel
+        lab.delete_pod(name) · lab.delete_pods([…])
         add_pod(…, wg=False): annotated, but started before the annotation: no wg0
         add_pod(…, host_network=True), labels={}, annotations={}, annotate=False (the agent must find namespace and
         cgroup by itself), namespace="payments"
@@ -135,7 +136,8 @@ class Lab(faults.Faults):
             host.ip_batch([f"netns add {net}" for net in nets])
             for net in nets:
                 host.sysctls(net, platform.SYSCTLS)
-            host.ip_batch(self.fabric.link_lines() + [line for g in self.gateways.values() for line in g.link_lines()])
+            links = [line for gateway in self.gateways.values() for line in gateway.link_lines()]
+            host.ip_batch(self.fabric.link_lines() + links)
             for node in nodes:
                 node.mounted()
             laid = [pool.submit(part.up) for part in (self.fabric, self.world, *nodes)]
@@ -217,7 +219,8 @@ class Lab(faults.Faults):
 
     def start_echo(self, address=layout.UDP_ECHO_IP, port=layout.STUN_PORT):
         """The product's own echo: HTTP, UDP and STUN on one port."""
-        process = self.start("world", [agent_module.binary(), "echo", "--listen", f"{address}:{port}"], f"echo-{address}")
+        argv = [agent_module.binary(), "echo", "--listen", f"{address}:{port}"]
+        process = self.start("world", argv, f"echo-{address}")
         platform.wait_tcp(self.world.net, address, port)
         return process
 
@@ -321,7 +324,8 @@ class Lab(faults.Faults):
         """The List as a dict, edits applied."""
         items = [objects.pod(pod) for pod in self.pods.values()]
         listed = [sgc for sgc in self.sgcs.values() if sgc.listed]
-        items += [objects.node(layout.WORKER, layout.WORKER_IP, "e11a2340-a388-4dfc-bb25-e9aff1b9e7f8", self.created, {})]
+        items.append(objects.node(layout.WORKER, layout.WORKER_IP, "e11a2340-a388-4dfc-bb25-e9aff1b9e7f8",
+                                  self.created, {}))
         for name, gateway in self.gateways.items():
             where = {"egress-verifier.io/gateway-netns": f"{host.NETNS_DIR}/{gateway.gwns}"}
             items.append(objects.node(name, gateway.address, f"622f524c-3812-4339-9378-00000000000{name[-1]}",

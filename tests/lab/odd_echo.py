@@ -73,7 +73,8 @@ def answer(kind, path, ip):
         body = b""
     elif kind == "garbage":
         body = bytes(range(256))
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{more}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n{more}"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode(), body
 
 

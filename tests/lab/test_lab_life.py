@@ -136,4 +136,4 @@ def test_many_pods(lab):
     pods = lab.add_pods([{"name": name, "sgc": "blue"} for name in names])
     assert {pod.curl("http://192.0.2.10/") for pod in pods} == {"203.0.113.68"}
     lab.delete_pods(names)
-    assert not [name for name in host.netns_list() if "many" in name]
+    assert not [name for name in host.netns_list() if name.startswith(lab.net("many"))]

@@ -94,7 +94,8 @@ def serve(args):
             try:
                 connection.recv(4096)
                 body = f"{peer[0]}\n".encode()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + body)
             except OSError:
                 pass
 

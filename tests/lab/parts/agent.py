@@ -88,8 +88,8 @@ class Agent:
         os.replace(self.config_path + ".new", self.config_path)
 
     def _spawn(self, argv, cgroup, log=None):
-        return host.Process([binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid, log=log,
-                            name=argv[0], env={"NODE_NAME": self.node.name})
+        return host.Process([binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid,
+                            log=log, name=argv[0], env={"NODE_NAME": self.node.name})
 
     def start(self, wait=True, timeout=10):
         """Starts it; with `wait`, returns when its endpoint answers at all."""
@@ -194,7 +194,8 @@ class Agent:
         return self.wait(reached, timeout, f"{namespace}/{pod} {state}")
 
     def wait_violation(self, kind, pod=None, state="open", timeout=10):
-        return self.wait(lambda: self.violations(kind=kind, state=state, pod=pod), timeout, f"{state} {kind} {pod or ''}")[0]
+        return self.wait(lambda: self.violations(kind=kind, state=state, pod=pod), timeout,
+                         f"{state} {kind} {pod or ''}")[0]
 
     def describe(self):
         """What to print when a test fails."""
@@ -233,7 +234,8 @@ class Agent:
         Commands that ask a running agent get its --address; check gets --config.
         """
         args = list(args)
-        if args[0] in ("status", "violations", "flows", "gateways", "explain", "diagnose") and "--address" not in args:
+        asks = ("status", "violations", "flows", "gateways", "explain", "diagnose")
+        if args[0] in asks and "--address" not in args:
             args[1:1] = ["--address", f"unix:{self.socket}"]
         if args[0] == "check" and "--config" not in args:
             args[1:1] = ["--config", self.config_path]

@@ -39,8 +39,8 @@ class Node:
             mount -t bpf bpf /sys/fs/bpf
             echo mounted
             exec sleep infinity"""
-        self.holder = self.lab.start(None, ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, self.dir],
-                                     f"mounts-{self.name}", log=False)
+        argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, self.dir]
+        self.holder = self.lab.start(None, argv, f"mounts-{self.name}", log=False)
 
     def mounted(self):
         self.holder.wait_line("^mounted$")
@@ -96,7 +96,8 @@ class Gateway(Node):
         host.sysctls(self.gwns, SYSCTLS)
         host.ip_batch([*self.base_lines(), f"addr add {layout.BALANCER_IP}/32 dev eth0 label eth0:egress",
                        "link set host-gateway up"], self.net)
-        host.ip_batch(["link set lo up", "link set host0 addrgenmode none", "link set host0 up", f"route add {self.address}/32 dev host0 scope link",
+        host.ip_batch(["link set lo up", "link set host0 addrgenmode none", "link set host0 up",
+                       f"route add {self.address}/32 dev host0 scope link",
                        f"route add default via {self.address} dev host0"], self.gwns)
 
     def add_sgcs(self, sgcs):

@@ -1,4 +1,4 @@
-"""The inventory file: what `kubectl get pods,nodes,staticgatewayconfigurations,gatewayvmconfigurations -A -o yaml` prints."""
+"""The inventory file: what `kubectl get pods,nodes,staticgatewayconfigurations,… -A -o yaml` prints."""
 
 import json
 import os

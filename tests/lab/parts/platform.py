@@ -62,8 +62,8 @@ class Fabric:
         match = ["to", layout.BALANCER_IP, "ipproto", "udp", "sport", str(port)]
         if port in self.pinned:
             host.ip(self.net, "rule", "del", *match)
-        host.ip(self.net, "route", "replace", f"{layout.BALANCER_IP}/32", "via", ip, "dev", f"v{gateway}", "table", table)
-        host.ip(self.net, "rule", "add", *match, "lookup", table)
+        host.ip_batch([f"route replace {layout.BALANCER_IP}/32 via {ip} dev v{gateway} table {table}",
+                       f"rule add {' '.join(match)} lookup {table}"], self.net)
         self.pinned[port] = gateway
 
     def unpin(self):
@@ -167,7 +167,8 @@ class World:
                 continue
             for port, to in odd_echo.targets(kind).items():
                 proto = "udp" if port == layout.STUN_PORT else "tcp"
-                nat.append(f"-A PREROUTING -d {ip}/32 -p {proto} -m {proto} --dport {port} -j DNAT --to-destination {to}")
+                nat.append(f"-A PREROUTING -d {ip}/32 -p {proto} -m {proto} --dport {port} "
+                           f"-j DNAT --to-destination {to}")
         host.iptables_restore(self.net, "\n".join([
             "*nat", ":PREROUTING ACCEPT", ":INPUT ACCEPT", ":OUTPUT ACCEPT", ":POSTROUTING ACCEPT", *nat, "COMMIT",
             "*filter", ":INPUT ACCEPT", ":FORWARD ACCEPT", ":OUTPUT ACCEPT", *drop, "COMMIT", ""]))
@@ -188,7 +189,8 @@ def start_nginx(lab, node, folder, servers, log=False):
             error_log {folder}/error.log warn; events {{ worker_connections 4096; }}
             http {{ {access if log else 'access_log off;'} {temporary}
                 keepalive_timeout 30; {servers} }}""")
-    return lab.start(node, ["nginx", "-e", f"{folder}/error.log", "-p", folder, "-c", f"{folder}/nginx.conf"], f"nginx-{node}")
+    argv = ["nginx", "-e", f"{folder}/error.log", "-p", folder, "-c", f"{folder}/nginx.conf"]
+    return lab.start(node, argv, f"nginx-{node}")
 
 
 def make_certificates(folder):

@@ -129,7 +129,8 @@ class Pod:
 
     def routes(self, family="-4"):
         """`ip route show table all`, sorted, without the trailing blanks."""
-        return sorted(line.rstrip() for line in host.ip(self.net, family, "route", "show", "table", "all").splitlines())
+        text = host.ip(self.net, family, "route", "show", "table", "all")
+        return sorted(line.rstrip() for line in text.splitlines())
 
     def packets(self, device):
         """(received, sent) packets of a device."""
