@@ -48,7 +48,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
-.PHONY: help deps build check test unit demo bench fuzz format clean
+.PHONY: help deps build check test unit unit-build demo bench fuzz format clean
 
 help:
 	@echo 'make deps    install the Debian packages that building and testing need'
@@ -80,11 +80,18 @@ $(BUILD)/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) $(BUILD)/vmlinux.h
 $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name $(subst .,_,$*) > $@
 
+# Loader and reader alone, for tests/bpf and tests/bench.
+$(BUILD)/tests/bpf/driver: tests/bpf/driver.c $(BUILD)/libflow.a $(BUILD)/agent/io/netns.o $(BUILD)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 # Agent
 
-$(BUILD)/agent/flow/%.o: $(SKELETONS)
+# A pattern without recipe would add nothing.
+$(call objects,flow): $(SKELETONS)
+$(BUILD)/agent/agent_answers.o $(BUILD)/agent/cmd_version.o: $(BUILD)/commit.h
 
 $(BUILD)/agent/%.o: agent/%.c Makefile
 	@mkdir -p $(@D)
@@ -108,6 +115,8 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $$(call archives,$$(call ordered,$$(firstw
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
 		-o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
+
+unit-build: $(UNIT)
 
 unit: $(UNIT)
 	$(Q)tests/run.sh unit $(UNIT)

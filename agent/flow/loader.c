@@ -342,6 +342,9 @@ int flow_loader_attach(struct flow_loader *loader, uint32_t number, const char *
 	struct attach_call call = { loader, NULL, links, n_links, error };
 	int r;
 
+	/* io/netns takes -1 for the node's own namespace: a pod without one must not end up there. */
+	if (netns_fd < 0)
+		return flow_loader_fail(error, -EINVAL, "pod %s: its network namespace is not known", uid);
 	if (n_links > FLOW_LINKS_MAX)
 		return flow_loader_fail(error, -E2BIG, "pod %s has %zu interfaces; at most %d are observed",
 		                        uid, n_links, FLOW_LINKS_MAX);
@@ -407,7 +410,9 @@ void flow_loader_detach(struct flow_loader *loader, uint32_t number)
 
 bool flow_loader_is_attached(const struct flow_loader *loader, uint32_t number)
 {
-	return number < SUBJECTS_MAX && loader->subjects[number] && loader->subjects[number]->claimed;
+	const struct subject_links *subject = number < SUBJECTS_MAX ? loader->subjects[number] : NULL;
+
+	return subject && subject->claimed && subject->links.n > 0;
 }
 
 struct flow_loader_stats flow_loader_stats(const struct flow_loader *loader)
