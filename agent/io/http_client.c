@@ -1,6 +1,7 @@
 #include "io/http_client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -11,10 +12,16 @@
 
 #define CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
-/* One descriptor that libcurl waits for. */
+/*
+ * One descriptor that libcurl waits for. A copy is watched, because libcurl
+ * 7.88 closes its own of a connection that failed or timed out before it says
+ * that it need not be watched any more.
+ */
 struct http_socket {
 	struct loop_source source;
 	struct http_client *client; /* borrowed */
+	curl_socket_t fd;           /* libcurl's */
+	int watched_fd;             /* owned; a copy */
 };
 
 struct http_client {
@@ -112,13 +119,14 @@ static int on_timer(struct timer *timer)
 
 static int on_socket(struct loop_source *source, uint32_t events)
 {
-	struct http_client *client = container_of(source, struct http_socket, source)->client;
+	const struct http_socket *socket = container_of(source, struct http_socket, source);
+	struct http_client *client = socket->client;
 	int running, mask;
 
 	mask = (events & EPOLLIN ? CURL_CSELECT_IN : 0) |
 	       (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 	       (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
-	curl_multi_socket_action(client->multi, source->fd, mask, &running);
+	curl_multi_socket_action(client->multi, socket->fd, mask, &running);
 	reap(client);
 	return 0;
 }
@@ -133,15 +141,27 @@ static int set_timer(CURLM *multi, long timeout_ms, void *user)
 	return timer_set(&client->timer, (uint64_t)timeout_ms * NSEC_PER_MSEC, 0) < 0 ? -1 : 0;
 }
 
+static void remove_socket(struct http_socket *socket)
+{
+	loop_remove(&socket->source);
+	fd_closep(&socket->watched_fd);
+	free(socket);
+}
+
 static int add_socket(struct http_client *client, curl_socket_t fd, uint32_t events)
 {
 	struct http_socket *socket = calloc(1, sizeof(*socket));
 
-	if (!socket || loop_add(client->loop, &socket->source, fd, events, on_socket) < 0) {
-		free(socket);
+	if (!socket)
+		return -1;
+	socket->client = client;
+	socket->fd = fd;
+	socket->watched_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (socket->watched_fd < 0 ||
+	    loop_add(client->loop, &socket->source, socket->watched_fd, events, on_socket) < 0) {
+		remove_socket(socket);
 		return -1;
 	}
-	socket->client = client;
 	curl_multi_assign(client->multi, fd, socket);
 	return 0;
 }
@@ -153,16 +173,12 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *user, void
 		(what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
 
 	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (socket) {
-			loop_remove(&socket->source);
-			free(socket);
-		}
-		return 0;
-	}
-	if (socket)
+	if (!socket)
+		return what == CURL_POLL_REMOVE ? 0 : add_socket(user, fd, events);
+	if (what != CURL_POLL_REMOVE)
 		return loop_modify(&socket->source, events) < 0 ? -1 : 0;
-	return add_socket(user, fd, events);
+	remove_socket(socket);
+	return 0;
 }
 
 int http_client_new(struct loop *loop, const char *ca_bundle, struct http_client **out)
