@@ -34,6 +34,12 @@
 /* Configuration and inventory files; a kubectl list of a large cluster is tens of MiB. */
 #define CONFIG_FILE_MAX (1u << 20)
 #define INVENTORY_FILE_MAX (64u << 20)
+/* Nesting of YAML: a pod's deepest field is about 12 deep. */
+#define YAML_DEPTH_MAX 64
+/* Values of a configuration: every list of it full is fewer than 8,000. */
+#define YAML_DOCUMENT_NODES_MAX 16384
+/* Values of one Kubernetes object: etcd takes 1.5 MiB of it, most of which is text. */
+#define YAML_OBJECT_NODES_MAX 262144
 
 /* Rows one netlink dump may bring: a pod has a handful, a hostile one could add millions. */
 #define LIVE_LINKS_MAX 64

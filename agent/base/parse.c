@@ -1,6 +1,8 @@
 #include "base/parse.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Digits at *p, advancing; at least one. */
@@ -29,6 +31,60 @@ int parse_u64(const char *text, uint64_t max, uint64_t *out)
 	if (r < 0)
 		return r;
 	if (value > max)
+		return -ERANGE;
+	*out = value;
+	return 0;
+}
+
+static int digit_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return 16;
+}
+
+int parse_i64(const char *text, int64_t *out)
+{
+	bool negative = *text == '-';
+	const char *at = text + (*text == '-' || *text == '+');
+	int64_t value = 0;
+	int base = 10;
+
+	if (strncmp(text, "0x", 2) == 0 || strncmp(text, "0o", 2) == 0) {
+		base = text[1] == 'x' ? 16 : 8;
+		at = text + 2;
+	}
+	for (const char *p = at; *p || p == at; p++)
+		if (digit_value(*p) >= base)
+			return -EINVAL;
+	/* Towards the sign, because INT64_MIN has no positive counterpart. */
+	for (; *at; at++) {
+		int digit = negative ? -digit_value(*at) : digit_value(*at);
+
+		if (__builtin_mul_overflow(value, base, &value) ||
+		    __builtin_add_overflow(value, digit, &value))
+			return -ERANGE;
+	}
+	*out = value;
+	return 0;
+}
+
+int parse_double(const char *text, double *out)
+{
+	double value;
+	char *end;
+
+	/* strtod() also takes blanks, hexadecimals, infinities and names. */
+	if (*text == '\0' || text[strspn(text, "+-.0123456789eE")] != '\0')
+		return -EINVAL;
+	value = strtod(text, &end);
+	if (end == text || *end)
+		return -EINVAL;
+	if (!isfinite(value))
 		return -ERANGE;
 	*out = value;
 	return 0;
@@ -66,8 +122,8 @@ static const struct unit *take_unit(const char **p, const struct unit *units)
 int parse_duration(const char *text, uint64_t *out_ns)
 {
 	static const struct unit units[] = {
-		{ "ns", 1 },           { "us", 1000 },           { "ms", 1000000 },
-		{ "s", 1000000000 },   { "m", 60000000000ULL },  { "h", 3600000000000ULL },
+		{ "ns", 1 },         { "us", 1000 },          { "ms", 1000000 },
+		{ "s", 1000000000 }, { "m", 60000000000ULL }, { "h", 3600000000000ULL },
 		{ NULL, 0 },
 	};
 	uint64_t total = 0, last = UINT64_MAX;

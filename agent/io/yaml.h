@@ -30,17 +30,24 @@ struct yaml_node {
 	size_t n;
 };
 
-/* The first document; more than one is an error; an empty file gives YAML_NULL. */
+/* The only document; an empty file gives YAML_NULL. -EINVAL with *error, or -ENOMEM. */
 int yaml_document(const char *data, size_t len, struct yaml_node **out, struct yaml_error *error);
 struct yaml_node *yaml_node_free(struct yaml_node *node);
+void yaml_node_clear(struct yaml_node *node); /* of a node that is part of something else */
 const char *yaml_type_name(enum yaml_type type); /* "text", "list" … for messages */
 
 /*
  * Calls fn for every object in every document; of a document that is a List
  * (a map with `items`) for every item, one at a time, so that the whole is never
  * in memory. fn borrows the object (it may take a reference); nonzero ends and is returned.
+ * A list may hold what is no object, also null, which is NULL here.
  * Objects before a syntax error were delivered: the caller decides what that means.
  */
 typedef int (*yaml_object_fn)(void *user, struct json_object *object, size_t line);
 int yaml_objects(const char *data, size_t len, yaml_object_fn fn, void *user,
                  struct yaml_error *error);
+
+/* What an unquoted scalar is. */
+enum yaml_type yaml_plain_type(const char *text);
+/* *out is json-c's null, NULL, for YAML_NULL. */
+int yaml_to_json(const struct yaml_node *node, struct json_object **out);
