@@ -18,8 +18,9 @@
 struct live_link {
 	uint32_t ifindex;
 	char name[IF_NAMESIZE];
-	char kind[16];      /* "veth", "wireguard", "tun" …; "" for loopback */
-	char alias[64];     /* kube-egress-cni keeps the link's first name here (pkg/cni/wireguard/nic.go) */
+	char kind[16]; /* "veth", "wireguard", "tun" …; "" for loopback */
+	/* kube-egress-cni keeps the link's first name here (pkg/cni/wireguard/nic.go). */
+	char alias[64];
 	bool up, loopback;
 };
 
@@ -30,9 +31,9 @@ struct live_address {
 };
 
 struct live_route {
-	struct cidr dst; /* 0.0.0.0/0 is len 96 */
-	bool ipv6;       /* of the IPv6 tables: ::/0 holds mapped addresses too, but routes none */
-	uint32_t table;  /* 254 main, 255 local, 8738 for marked packets */
+	struct cidr dst;  /* 0.0.0.0/0 is len 96 */
+	bool ipv6;        /* of the IPv6 tables: ::/0 holds mapped addresses too, but routes none */
+	uint32_t table;   /* 254 main, 255 local, 8738 for marked packets */
 	uint32_t ifindex; /* 0: none (blackhole, unreachable, multipath) */
 	struct ip gateway;
 	bool has_gateway;
@@ -44,14 +45,14 @@ struct live_route {
 
 struct live_rule {
 	uint32_t priority, table;
-	uint32_t mark, mask;     /* mask 0: any */
-	struct cidr src, dst;    /* len 0 and zero: any */
+	uint32_t mark, mask;  /* mask 0: any */
+	struct cidr src, dst; /* len 0 and zero: any */
 	bool has_src, has_dst, invert;
-	bool other;              /* has a selector that we do not model (iif, uid, ports …) */
+	bool other; /* has a selector that we do not model (iif, uid, ports …) */
 	bool ipv6;
-	bool suppress;           /* passes over routes of suppress_len and shorter, as wg-quick uses it */
-	uint8_t suppress_len;    /* of the mapped form */
-	uint8_t action;          /* FR_ACT_* */
+	bool suppress; /* passes over routes of suppress_len and shorter, as wg-quick uses it */
+	uint8_t suppress_len; /* of the mapped form */
+	uint8_t action;       /* FR_ACT_* */
 };
 
 struct live_peer {
@@ -66,21 +67,21 @@ struct live_peer {
 };
 
 struct live_tunnel {
-	bool readable;        /* false: the facts below are unknown, see live.tunnel_error */
-	bool has_key;         /* a userspace WireGuard does not tell its public key */
-	uint8_t key[32];      /* public key; private keys are never read into memory that we keep */
+	bool readable;   /* false: the facts below are unknown, see live.tunnel_error */
+	bool has_key;    /* a userspace WireGuard does not tell its public key */
+	uint8_t key[32]; /* public key; private keys are never read into memory that we keep */
 	uint16_t listen_port;
 	struct live_peer *peers; /* owned */
 	size_t n_peers;
-	bool truncated;       /* more peers or allowed addresses than the limits */
+	bool truncated; /* more peers or allowed addresses than the limits */
 };
 
 struct live {
-	bool readable;  /* false: nothing below is known */
-	int error;      /* -errno of the last reading */
+	bool readable; /* false: nothing below is known */
+	int error;     /* -errno of the last reading */
 	bool truncated;
 	struct moment read_at;
-	struct live_link *links;         /* owned, and so on */
+	struct live_link *links; /* owned, and so on */
 	size_t n_links;
 	struct live_address *addresses;
 	size_t n_addresses;
@@ -88,9 +89,9 @@ struct live {
 	size_t n_routes;
 	struct live_rule *rules;
 	size_t n_rules;
-	uint32_t tunnel_ifindex;         /* 0: no tunnel interface */
+	uint32_t tunnel_ifindex; /* 0: no tunnel interface */
 	struct live_tunnel tunnel;
-	char tunnel_error[96];           /* why tunnel.readable is false */
+	char tunnel_error[96]; /* why tunnel.readable is false */
 };
 
 void live_clear(struct live *live);
