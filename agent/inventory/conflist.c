@@ -1,0 +1,238 @@
+#include "inventory/conflist.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/decode.h"
+#include "base/file.h"
+
+#define PLUGIN "kube-egress-cni"
+#define DEPTH_MAX 16
+
+static void json_putp(struct json_object **object)
+{
+	json_object_put(*object);
+}
+
+static void tokener_freep(struct json_tokener **tokener)
+{
+	if (*tokener)
+		json_tokener_free(*tokener);
+}
+
+/* Parser */
+
+static int decode_excluded(struct json_object *value, void *dest, struct decode_error *error)
+{
+	struct conflist *conflist = dest;
+	size_t n;
+
+	if (!json_object_is_type(value, json_type_array))
+		return decode_fail(error, ": not an array");
+	n = json_object_array_length(value);
+	if (n > CNI_EXCEPTIONS_MAX)
+		return decode_fail(error, ": more than %d entries", CNI_EXCEPTIONS_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *item = json_object_array_get_idx(value, i);
+		const char *text = json_object_get_string(item);
+		struct cidr cidr;
+
+		if (!json_object_is_type(item, json_type_string) ||
+		    strlen(text) != (size_t)json_object_get_string_len(item) ||
+		    cidr_parse(text, &cidr) < 0)
+			return decode_fail(error, "[%zu]: not a CIDR", i);
+		if (ip_is_v4(&cidr.net))
+			conflist->excluded[conflist->n_excluded++] = cidr;
+		else
+			conflist->excluded_v6[conflist->n_excluded_v6++] = cidr;
+	}
+	return 0;
+}
+
+static bool is_plugin(struct json_object *object)
+{
+	struct json_object *type;
+
+	return json_object_is_type(object, json_type_object) &&
+	       json_object_object_get_ex(object, "type", &type) &&
+	       json_object_is_type(type, json_type_string) &&
+	       strcmp(json_object_get_string(type), PLUGIN) == 0;
+}
+
+/* A *.conf may hold one plugin without a list around it. */
+static struct json_object *find_plugin(struct json_object *root)
+{
+	struct json_object *plugins;
+
+	if (is_plugin(root))
+		return root;
+	if (!json_object_object_get_ex(root, "plugins", &plugins) ||
+	    !json_object_is_type(plugins, json_type_array))
+		return NULL;
+
+	for (size_t i = 0; i < json_object_array_length(plugins); i++) {
+		struct json_object *plugin = json_object_array_get_idx(plugins, i);
+
+		if (is_plugin(plugin))
+			return plugin;
+	}
+	return NULL;
+}
+
+static int parse_json(const char *text, size_t len, struct json_object **out,
+                      struct decode_error *error)
+{
+	cleanup(tokener_freep) struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+	struct json_object *root;
+
+	if (!tokener)
+		return -ENOMEM;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+
+	root = len <= CONFLIST_FILE_MAX ? json_tokener_parse_ex(tokener, text, (int)len) : NULL;
+	if (json_tokener_get_error(tokener) == json_tokener_success &&
+	    strspn(text + json_tokener_get_parse_end(tokener), " \t\r\n") ==
+	            len - json_tokener_get_parse_end(tokener) &&
+	    json_object_is_type(root, json_type_object)) {
+		*out = root;
+		return 0;
+	}
+	json_object_put(root);
+	return decode_fail(error, "not a JSON object");
+}
+
+int conflist_parse(const char *text, size_t len, struct conflist *out)
+{
+	static const struct decode_field fields[] = {
+		{ "excludedCIDRs", decode_excluded, 0, false },
+		{ 0 },
+	};
+	cleanup(json_putp) struct json_object *root = NULL;
+	struct conflist conflist = { .known = true };
+	struct decode_error error = { "" };
+	struct json_object *plugin;
+	int r;
+
+	r = parse_json(text, len, &root, &error);
+	if (r == 0) {
+		plugin = find_plugin(root);
+		if (!plugin)
+			return 1;
+		r = decode_object(plugin, fields, &conflist, &error);
+	}
+	if (r < 0) {
+		*out = (struct conflist){ 0 };
+		snprintf(out->state, sizeof(out->state), "%s",
+		         r == -EINVAL ? error.text : strerror(-r));
+		return r;
+	}
+
+	*out = conflist;
+	return 0;
+}
+
+/* Folder */
+
+/* libcni's own list (containernetworking/cni, libcni/api.go, ConfFiles). */
+static int is_configuration(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return dot && (strcmp(dot, ".conflist") == 0 || strcmp(dot, ".conf") == 0 ||
+	               strcmp(dot, ".json") == 0);
+}
+
+/* As Go sorts, by bytes. */
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int read_file(const char *directory, const char *name, struct conflist *out)
+{
+	cleanup(buf_clearp) struct buf text = BUF_INIT(CONFLIST_FILE_MAX);
+	char path[PATH_MAX];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	r = file_read(AT_FDCWD, path, &text);
+	if (r < 0) {
+		snprintf(out->state, sizeof(out->state), "%s", strerror(-r));
+		return r;
+	}
+	return conflist_parse(text.data ? text.data : "", text.len, out);
+}
+
+/* "01-egressgateway.conflist", "01-egressgateway.conflist: plugins: not an array" */
+static void name_state(struct conflist *conflist, const char *name)
+{
+	char why[sizeof(conflist->state)];
+
+	memcpy(why, conflist->state, sizeof(why));
+	snprintf(conflist->state, sizeof(conflist->state), "%.80s%s%.160s", name,
+	         why[0] ? ": " : "", why);
+}
+
+static void unknown(struct conflist *conflist, const char *why)
+{
+	*conflist = (struct conflist){ 0 };
+	snprintf(conflist->state, sizeof(conflist->state), "%s", why);
+}
+
+static void read_files(const char *directory, struct dirent **entries, int n, struct conflist *out)
+{
+	bool first = true;
+
+	for (int i = 0; i < n && i < CONFLIST_FILES_MAX; i++) {
+		int r = read_file(directory, entries[i]->d_name, out);
+
+		/* Vanished between listing and reading: it is not there. */
+		if (r == -ENOENT)
+			continue;
+		/* What cannot be read may be the one that counts. */
+		if (r <= 0) {
+			out->known = r == 0;
+			out->first = first;
+			name_state(out, entries[i]->d_name);
+			return;
+		}
+		first = false;
+	}
+	unknown(out, "no file of the CNI configuration names " PLUGIN);
+}
+
+void conflist_read(const char *directory, struct conflist *out)
+{
+	struct dirent **entries = NULL;
+	int n;
+
+	*out = (struct conflist){ 0 };
+	n = scandir(directory, &entries, is_configuration, by_name);
+	if (n < 0) {
+		unknown(out, "the CNI configuration cannot be read");
+		return;
+	}
+	read_files(directory, entries, n, out);
+	for (int i = 0; i < n; i++)
+		free(entries[i]);
+	free(entries);
+}
+
+bool conflist_equal(const struct conflist *a, const struct conflist *b)
+{
+	return a->known == b->known && a->first == b->first && a->n_excluded == b->n_excluded &&
+	       a->n_excluded_v6 == b->n_excluded_v6 &&
+	       memcmp(a->excluded, b->excluded, a->n_excluded * sizeof(a->excluded[0])) == 0 &&
+	       memcmp(a->excluded_v6, b->excluded_v6,
+	              a->n_excluded_v6 * sizeof(a->excluded_v6[0])) == 0 &&
+	       strcmp(a->state, b->state) == 0;
+}
