@@ -26,7 +26,7 @@ struct inventory_options { /* copied */
 	const char *node;
 	const char *netns_dir;
 	const char *cgroup_root;
-	const char *cni_dir; /* conflists; NULL: /etc/cni/net.d */
+	const char *cni_dir;       /* conflists; NULL: /etc/cni/net.d */
 	const char *wireguard_dir; /* sockets of userspace WireGuard; NULL: /var/run/wireguard */
 	const struct cidr *cluster;
 	size_t n_cluster;
@@ -102,7 +102,8 @@ const struct kube_gateway_vm *inventory_gateway_vm_find(const struct inventory *
                                                         const char *namespace, const char *name);
 /* The node's own object; NULL while not listed. */
 const struct kube_node *inventory_node(const struct inventory *inventory);
-const struct kube_node *inventory_node_by_ip(const struct inventory *inventory, const struct ip *ip);
+const struct kube_node *inventory_node_by_ip(const struct inventory *inventory,
+                                             const struct ip *ip);
 
 struct inventory_stats {
 	uint64_t refused;         /* objects and namespaces past a limit, so far */
