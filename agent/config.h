@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/ip.h"
 #include "inventory/inventory.h"
@@ -20,7 +21,7 @@ struct config_echo {
 };
 
 struct config {
-	char *node; /* owned, as every pointer here */
+	char *node;       /* owned, as every pointer here */
 	bool source_file; /* inventory.source */
 	char *kubeconfig, *inventory_file, *netns_dir, *cgroup_root;
 	struct cidr cluster[CLUSTER_CIDRS_MAX];
@@ -35,7 +36,8 @@ struct config {
 	size_t n_echoes;
 	char *collector_endpoint, *spool_directory;
 	uint64_t spool_max_bytes;
-	char *listen[LISTENERS_MAX], *metrics[LISTENERS_MAX]; /* "ADDR:PORT", "[V6]:PORT" or "unix:/PATH" */
+	char *listen[LISTENERS_MAX],
+		*metrics[LISTENERS_MAX]; /* "ADDR:PORT", "[V6]:PORT" or "unix:/PATH" */
 	size_t n_listen, n_metrics;
 };
 
@@ -45,3 +47,6 @@ struct config {
  */
 int config_load(const char *path, struct config **out, char error[static 512]);
 struct config *config_free(struct config *config);
+
+/* A line per key: what it means and its default. */
+void config_describe(FILE *out);
