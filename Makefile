@@ -85,6 +85,10 @@ $(BUILD)/tests/bpf/driver: tests/bpf/driver.c $(BUILD)/libflow.a $(BUILD)/agent/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/tests/bpf/test_packets: tests/bpf/test_packets.c $(BUILD)/libflow.a $(BUILD)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
 SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 # Agent

@@ -21,8 +21,8 @@ INSTANCE = f"evt-{os.getpid()}"
 
 @pytest.fixture(scope="session", autouse=True)
 def built():
-    subprocess.run(["make", "-s", "-C", ROOT, f"BUILD={BUILD}", f"{BUILD}/tests/bpf/driver"],
-                   check=True)
+    subprocess.run(["make", "-s", "-C", ROOT, f"BUILD={BUILD}", f"{BUILD}/tests/bpf/driver",
+                    f"{BUILD}/tests/bpf/test_packets"], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,15 @@ def pair(lab, driver_opens=True, port=8080, address=None):
                          bind=(lab.OUT6 if address and ":" in address else lab.OUT, 0))
     ours, _ = listener.accept()
     return ours, theirs, listener
+
+
+def test_crafted_packets(bpffs):
+    """BPF_PROG_TEST_RUN: every header, its truncations, and noise."""
+    run(f"mount -t bpf bpf {bpffs}")
+    try:
+        run(f"{ROOT}/{BUILD}/tests/bpf/test_packets {bpffs}/packets")
+    finally:
+        run(f"umount {bpffs}")
 
 
 def test_a_connection_of_the_pod(lab, driver, tracked):
