@@ -47,8 +47,11 @@ struct metrics *metrics_free(struct metrics *metrics);
 /* Label values in the order of the table: METRIC_LABELS("default", "web"). A NULL is "". */
 #define METRIC_LABELS(...) ((const char *const[METRIC_LABELS_MAX]){ __VA_ARGS__ })
 
+/* The series exists from now on, with 0. */
+void metrics_declare(struct metrics *metrics, enum metric metric, const char *const *labels);
 void metrics_add(struct metrics *metrics, enum metric metric, const char *const *labels,
                  uint64_t n);
+/* Of a gauge; of a counter that somebody else counts: its value now, never less than before. */
 void metrics_set(struct metrics *metrics, enum metric metric, const char *const *labels,
                  double value);
 void metrics_observe(struct metrics *metrics, enum metric metric, const char *const *labels,

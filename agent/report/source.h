@@ -61,6 +61,7 @@ struct report_sources {
 	const struct judge_record *(*record)(void *user, uint32_t number);
 	/* Its packets are observed now. */
 	bool (*observing)(void *user, uint32_t number);
+	/* In order of namespace, then name. */
 	size_t (*gateway_count)(void *user);
 	const struct kube_gateway *(*gateway)(void *user, size_t index);
 	/* NULL: none. */

@@ -1,0 +1,209 @@
+/*
+ * From what happens and what is, to metrics.
+ */
+#include <string.h>
+
+#include "report/process.h"
+#include "report/report_parts.h"
+
+static const char *gateway_label(const struct subject *subject)
+{
+	return subject->gateway_name ? subject->gateway_name : "";
+}
+
+static void declare_violations(struct metrics *metrics, const char *namespace, const char *gateway)
+{
+	for (size_t i = 0; i < _VIOLATION_KIND_MAX; i++) {
+		const char *const *labels = METRIC_LABELS(
+			violation_kind_name((enum violation_kind)i), namespace, gateway);
+
+		metrics_declare(metrics, METRIC_VIOLATIONS, labels);
+		metrics_set(metrics, METRIC_VIOLATIONS_OPEN, labels, 0);
+	}
+}
+
+static bool is_failure(enum probe_outcome outcome)
+{
+	return outcome != PROBE_ANSWERED && outcome != PROBE_SKIPPED;
+}
+
+static void declare_probes(struct report *report)
+{
+	const struct judge_settings *settings = report->sources.settings(report->sources.user);
+
+	for (size_t i = 0; i < settings->n_echoes; i++) {
+		const char *echo = settings->echo_name[i];
+
+		metrics_declare(report->metrics, METRIC_PROBE_ATTEMPTS, METRIC_LABELS(echo));
+		for (size_t k = 0; k < _PROBE_OUTCOME_MAX; k++)
+			if (is_failure((enum probe_outcome)k))
+				metrics_declare(report->metrics, METRIC_PROBE_FAILURES,
+				                METRIC_LABELS(echo, probe_outcome_name(
+							(enum probe_outcome)k)));
+	}
+}
+
+void collect_declare(struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+	struct metrics *metrics = report->metrics;
+
+	metrics_set(metrics, METRIC_BUILD_INFO, METRIC_LABELS(s->version, s->commit), 1);
+	for (size_t i = 0; i < _PATH_MAX; i++) {
+		const char *const *labels = METRIC_LABELS(path_name((enum path)i));
+
+		metrics_declare(metrics, METRIC_FLOWS, labels);
+		metrics_declare(metrics, METRIC_FLOW_BYTES, labels);
+		metrics_declare(metrics, METRIC_FLOW_PACKETS, labels);
+	}
+	for (size_t i = 0; i < _PROBE_PHASE_MAX; i++)
+		metrics_declare(metrics, METRIC_PROBE_DURATION,
+		                METRIC_LABELS(probe_phase_name((enum probe_phase)i)));
+	metrics_declare(metrics, METRIC_DETECTION, NULL);
+	metrics_set(metrics, METRIC_PROCESS_START, NULL, (double)s->started.wall_us / 1e6);
+	declare_probes(report);
+}
+
+static void collect_subjects(struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+	struct metrics *metrics = report->metrics;
+	uint64_t states[_STATE_MAX] = { 0 };
+
+	for (uint32_t i = 0; i < SUBJECTS_MAX; i++) {
+		const struct subject *subject = s->subject(s->user, i);
+		const struct judge_record *record;
+		const char *const *labels;
+
+		if (!subject)
+			continue;
+		record = s->record(s->user, i);
+		labels = METRIC_LABELS(subject->namespace, subject->pod, gateway_label(subject));
+		states[record->state]++;
+		metrics_set(metrics, METRIC_SUBJECT_VERIFIED, labels,
+		            record->state == STATE_VERIFIED);
+		metrics_set(metrics, METRIC_SUBJECT_LAST_VERIFIED, labels,
+		            (double)record->last_proof.wall_us / 1e6);
+		declare_violations(metrics, subject->namespace, gateway_label(subject));
+	}
+	for (size_t i = 0; i < _STATE_MAX; i++)
+		metrics_set(metrics, METRIC_SUBJECTS,
+		            METRIC_LABELS(state_name((enum subject_state)i)), (double)states[i]);
+}
+
+static void collect_violations(struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+	const struct violation *violation;
+
+	for (size_t i = 0; (violation = s->violation(s->user, i)) && violation->open; i++) {
+		const char *const *labels = METRIC_LABELS(violation_kind_name(violation->kind),
+		                                          violation->namespace, violation->gateway);
+		double value = 0;
+
+		(void)metrics_value(report->metrics, METRIC_VIOLATIONS_OPEN, labels, &value);
+		metrics_set(report->metrics, METRIC_VIOLATIONS_OPEN, labels, value + 1);
+	}
+}
+
+static void collect_own(struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+	struct metrics *metrics = report->metrics;
+	struct process process = process_read();
+
+	for (size_t i = 0; i < _CONDITION_MAX; i++) {
+		struct report_condition_state state = { 0 };
+
+		s->condition(s->user, (enum report_condition)i, &state);
+		metrics_set(metrics, METRIC_CONDITION,
+		            METRIC_LABELS(report_condition_name((enum report_condition)i)),
+		            state.ok);
+	}
+	metrics_set(metrics, METRIC_EVENT_READERS, NULL, events_stats(report->events).readers);
+	metrics_set(metrics, METRIC_PROCESS_CPU, NULL, process.cpu_seconds);
+	metrics_set(metrics, METRIC_PROCESS_MEMORY, NULL, (double)process.resident_bytes);
+	metrics_set(metrics, METRIC_PROCESS_FDS, NULL, (double)process.open_fds);
+	metrics_set(metrics, METRIC_FLOW_EVENTS_LOST, NULL,
+	            (double)report_lost(report, LOSS_FLOW_EVENTS));
+	/* Last: what the lines above had refused belongs to it. */
+	for (size_t i = 0; i < _LOSS_MAX; i++)
+		metrics_set(metrics, METRIC_LOST, METRIC_LABELS(report_loss_label((enum report_loss)i)),
+		            (double)report_lost(report, (enum report_loss)i));
+}
+
+void collect(struct report *report)
+{
+	static const enum metric swept[] = {
+		METRIC_SUBJECT_VERIFIED,
+		METRIC_SUBJECT_LAST_VERIFIED,
+		METRIC_VIOLATIONS_OPEN,
+	};
+
+	for (size_t i = 0; i < sizeof(swept) / sizeof(swept[0]); i++)
+		metrics_sweep_begin(report->metrics, swept[i]);
+	/* Without a subject too: an alert must find its series. */
+	declare_violations(report->metrics, "", "");
+	collect_subjects(report);
+	collect_violations(report);
+	for (size_t i = 0; i < sizeof(swept) / sizeof(swept[0]); i++)
+		metrics_sweep_end(report->metrics, swept[i]);
+	declare_probes(report);
+	collect_own(report);
+}
+
+/* What happens */
+
+static bool from_packets(enum violation_kind kind)
+{
+	return kind == GATEWAY_BYPASS || kind == UNGOVERNED_EGRESS || kind == UNEXPECTED_GATEWAY;
+}
+
+void report_violation(struct report *report, const struct violation *violation,
+                      enum violation_change change)
+{
+	events_violation(report->events, violation, change);
+	if (change != VIOLATION_OPENED)
+		return;
+
+	metrics_add(report->metrics, METRIC_VIOLATIONS,
+	            METRIC_LABELS(violation_kind_name(violation->kind), violation->namespace,
+	                          violation->gateway),
+	            1);
+	if (from_packets(violation->kind) && violation->opened.mono_ns >= violation->first.mono_ns)
+		metrics_observe(report->metrics, METRIC_DETECTION, NULL,
+		                (double)(violation->opened.mono_ns - violation->first.mono_ns) /
+		                        (double)NSEC_PER_SEC);
+}
+
+void report_probe(struct report *report, const struct probe_result *result)
+{
+	const struct judge_settings *settings = report->sources.settings(report->sources.user);
+	const char *echo;
+
+	if (result->outcome == PROBE_SKIPPED || result->echo >= settings->n_echoes)
+		return;
+	echo = settings->echo_name[result->echo];
+	metrics_add(report->metrics, METRIC_PROBE_ATTEMPTS, METRIC_LABELS(echo), 1);
+	if (is_failure(result->outcome))
+		metrics_add(report->metrics, METRIC_PROBE_FAILURES,
+		            METRIC_LABELS(echo, probe_outcome_name(result->outcome)), 1);
+	for (size_t i = 0; i < _PROBE_PHASE_MAX; i++)
+		if (result->phase_us[i])
+			metrics_observe(report->metrics, METRIC_PROBE_DURATION,
+			                METRIC_LABELS(probe_phase_name((enum probe_phase)i)),
+			                result->phase_us[i] / 1e6);
+}
+
+void report_flow_opened(struct report *report, enum path path)
+{
+	metrics_add(report->metrics, METRIC_FLOWS, METRIC_LABELS(path_name(path)), 1);
+}
+
+void report_flow_updated(struct report *report, enum path path, const struct flow_delta *delta)
+{
+	metrics_add(report->metrics, METRIC_FLOW_BYTES, METRIC_LABELS(path_name(path)),
+	            delta->bytes);
+	metrics_add(report->metrics, METRIC_FLOW_PACKETS, METRIC_LABELS(path_name(path)),
+	            delta->packets);
+}
