@@ -89,6 +89,16 @@ $(BUILD)/tests/bpf/test_packets: tests/bpf/test_packets.c $(BUILD)/libflow.a $(B
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+$(BUILD)/tests/bench/bpf/candidates.bpf.o: tests/bench/bpf/candidates.bpf.c $(wildcard bpf/*.h) $(BUILD)/vmlinux.h
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -g -O2 -Wall -Werror -I$(BUILD) -Ibpf -D__TARGET_ARCH_x86 \
+		-c -o $@ $<
+
+$(BUILD)/tests/bench/bpf/bench: tests/bench/bpf/bench.c tests/bench/bpf/traffic.c $(BUILD)/libflow.a \
+		$(BUILD)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/bench/bpf $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 SKELETONS := $(patsubst bpf/%.bpf.c,$(BUILD)/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 # Agent
@@ -121,6 +131,14 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $$(call archives,$$(call ordered,$$(firstw
 		-o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
 
 unit-build: $(UNIT)
+
+# The configuration belongs to no layer.
+CONFIG_OBJECTS := $(patsubst %,$(BUILD)/agent/%.o,config config_echo config_value cmd_validate)
+$(BUILD)/tests/unit/config/%: tests/unit/config/%.c $(CONFIG_OBJECTS) \
+		$(call archives,probe io policy base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
+		-o $@ $< $(filter %.o %.a,$^) -lcmocka $(LDLIBS)
 
 unit: $(UNIT)
 	$(Q)tests/run.sh unit $(UNIT)

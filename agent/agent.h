@@ -1,0 +1,115 @@
+/*
+ * The agent: owns every module and connects what one brings to what another needs.
+ *
+ * The only place that knows them all. agent.c builds and tears down, the
+ * agent_*.c files hold the arrows: packets, probes, judging, answers.
+ */
+#pragma once
+
+#include "config.h"
+#include "flow/loader.h"
+#include "flow/reader.h"
+#include "flow/table.h"
+#include "inventory/inventory.h"
+#include "inventory/source_file.h"
+#include "base/timer.h"
+#include "probe/prober.h"
+#include "probe/schedule.h"
+#include "report/report.h"
+#include "verdict/judge.h"
+#include "verdict/violations.h"
+
+struct agent;
+
+/* What the agent keeps of one subject beside the inventory's own. */
+struct watched {
+	struct agent *agent;
+	struct subject *subject; /* borrowed from the inventory */
+	struct judge_record record;
+	struct probe_result round[ECHOES_MAX]; /* of the running round */
+	size_t n_round;
+	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
+	bool observing;           /* the packet programs are attached */
+	bool announced;           /* its first state was reported */
+	bool urgent;              /* a flow took a wrong way, the first of its kind: judge at once */
+	char attach_error[256];   /* why it is not observed; "" when it is */
+	struct flow_ref *offending; /* owned; flows that took a wrong way, newest last */
+	size_t n_offending, offending_capacity;
+	uint64_t offending_refused; /* beyond OFFENDING_MAX: counted in the evidence, not listed */
+};
+
+struct agent_options {
+	const char *config_path;
+	bool once; /* check: no listeners, nothing left in the kernel afterwards */
+};
+
+struct agent {
+	struct agent_options options;
+	struct loop *loop;
+	struct config *config;
+	struct moment started;
+	bool stopping;
+
+	struct inventory *inventory;
+	struct source_file *source;
+
+	struct flow_loader *loader; /* NULL: no packets are observed, bpf_error says why */
+	struct flow_table *flows;
+	struct flow_reader *reader;
+	char bpf_error[256];
+
+	struct schedule *schedule;
+	struct prober *prober;
+	struct probe_result control[ECHOES_MAX]; /* newest of the node's own probes */
+	struct timer probe_timer;
+	struct moment last_round;
+
+	struct judge_settings settings;
+	const struct kube_gateway **gateways; /* owned array of borrowed pointers, for the judge */
+	size_t n_gateways;
+	struct watched *watched[SUBJECTS_MAX]; /* by subject.number */
+	struct violations *violations;
+	struct timer tick;
+
+	struct report *report;
+	struct http_server *server; /* NULL: check serves nothing */
+	uint64_t probes_skipped;
+	uint64_t out_of_memory;
+	struct loop_source signals;
+	int signal_fd;
+};
+
+/* On failure *error holds one line that names the input and what was expected. */
+int agent_new(const struct agent_options *options, struct agent **out, char error[static 512]);
+struct agent *agent_free(struct agent *agent);
+int agent_run(struct agent *agent);
+
+/* agent_flows.c: packets → flows → offending ones. */
+int agent_flows_start(struct agent *agent);
+void agent_flows_attach(struct agent *agent, struct watched *watched);
+void agent_flows_detach(struct agent *agent, struct watched *watched);
+void agent_flows_classify(struct agent *agent, struct watched *watched);
+/* Borrowed until flows change; at most OFFENDING_MAX. */
+size_t agent_flows_offending(struct agent *agent, struct watched *watched,
+                             const struct flow *list[static OFFENDING_MAX]);
+
+/* agent_probes.c: schedule → prober → rounds. */
+int agent_probes_start(struct agent *agent, char error[static 512]);
+void agent_probes_stop(struct agent *agent);
+void agent_probes_follow(struct agent *agent, struct watched *watched);
+void agent_probes_forget(struct agent *agent, struct watched *watched);
+void agent_probes_soon(struct agent *agent, struct watched *watched);
+int agent_probes_pump(struct agent *agent);
+
+/* agent_judge.c: everything known of a subject → state and violations. */
+int agent_judge_start(struct agent *agent);
+void agent_judge_settings(struct agent *agent);
+void agent_judge_gateways(struct agent *agent);
+void agent_judge_round(struct agent *agent, struct watched *watched, const struct moment *now);
+void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now);
+void agent_judge_tick(struct agent *agent);
+
+/* agent_answers.c: what the HTTP endpoint and the metrics tell. */
+int agent_answers_start(struct agent *agent);
+int agent_answers_listen(struct agent *agent, char error[static 512]);
+void agent_answers_stop(struct agent *agent);

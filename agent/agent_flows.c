@@ -1,0 +1,222 @@
+#include "agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "io/netns.h"
+
+/* Remembers that this flow of the subject took a wrong way. */
+static void remember_offending(struct watched *watched, const struct flow *flow)
+{
+	struct flow_ref ref = flow_table_ref(flow);
+	size_t capacity = watched->offending_capacity;
+
+	for (size_t i = 0; i < watched->n_offending; i++)
+		if (watched->offending[i].place == ref.place &&
+		    watched->offending[i].serial == ref.serial)
+			return;
+
+	if (watched->n_offending == capacity && capacity < OFFENDING_MAX) {
+		size_t more = capacity ? capacity * 2 : 8;
+		struct flow_ref *grown =
+			realloc(watched->offending, more * sizeof(*watched->offending));
+
+		if (grown) {
+			watched->offending = grown;
+			watched->offending_capacity = more;
+		}
+	}
+	if (watched->n_offending == watched->offending_capacity) {
+		watched->offending_refused++;
+		return;
+	}
+	watched->offending[watched->n_offending++] = ref;
+}
+
+static void classify(struct watched *watched, struct flow *flow)
+{
+	enum violation_kind kind;
+
+	judge_flow(watched->subject, flow, &kind);
+	if (!flow->offending)
+		return;
+	remember_offending(watched, flow);
+	/* The first of its kind is told at once; what follows is counted at the next tick. */
+	if (!watched->record.streak[kind].since.wall_us)
+		watched->urgent = true;
+}
+
+static struct watched *watched_of(struct agent *agent, const struct flow *flow)
+{
+	return flow->key.subject < SUBJECTS_MAX ? agent->watched[flow->key.subject] : NULL;
+}
+
+static void on_opened(void *user, struct flow *flow, bool is_new)
+{
+	struct agent *agent = user;
+	struct watched *watched = watched_of(agent, flow);
+
+	if (!watched)
+		return;
+	classify(watched, flow);
+	if (is_new)
+		report_flow_opened(agent->report, flow->path);
+}
+
+static void on_updated(void *user, struct flow *flow, const struct flow_delta *delta)
+{
+	struct agent *agent = user;
+	struct watched *watched = watched_of(agent, flow);
+	struct moment now;
+
+	report_flow_updated(agent->report, flow->path, delta);
+	if (!watched || !flow->offending)
+		return;
+
+	/* A flow that went on after a quiet time begins anew. */
+	classify(watched, flow);
+	if (watched->urgent) {
+		now = clock_now();
+		agent_judge_now(agent, watched, &now);
+	}
+}
+
+static void on_failed(void *user, struct flow *flow, int error)
+{
+	(void)user;
+	(void)flow;
+	(void)error; /* flow->failed counts it */
+}
+
+static void on_adopted(void *user, uint32_t number, const char *uid)
+{
+	struct agent *agent = user;
+	int r;
+
+	r = inventory_reserve(agent->inventory, number, uid);
+	if (r < 0)
+		log_warn("subject of an earlier run not taken over", "uid", uid, "error",
+		         strerror(-r), NULL);
+}
+
+int agent_flows_start(struct agent *agent)
+{
+	char once[64];
+	struct flow_options options = {
+		.instance = agent->config->node,
+		.in_netns = netns_run,
+	};
+	struct flow_reader_callbacks callbacks = {
+		.opened = on_opened,
+		.updated = on_updated,
+		.failed = on_failed,
+		.user = agent,
+	};
+	struct flow_loader_error error = { "" };
+	int r;
+
+	r = flow_table_new(FLOWS_MAX, &agent->flows);
+	if (r < 0)
+		return r;
+
+	if (agent->options.once) { /* beside an agent that may be running */
+		snprintf(once, sizeof(once), "check-%d", (int)getpid());
+		options.instance = once;
+	}
+	r = flow_loader_new(&options, &error, &agent->loader);
+	if (r < 0) {
+		snprintf(agent->bpf_error, sizeof(agent->bpf_error), "%s", error.text);
+		log_error("no packets are observed", "reason", error.text, NULL);
+		return 0; /* probes and live configuration still tell something */
+	}
+	flow_loader_adopted(agent->loader, on_adopted, agent);
+	return flow_reader_new(agent->loader, agent->loop, agent->flows, &callbacks, &agent->reader);
+}
+
+static size_t links_of(const struct subject *subject, struct flow_link *out)
+{
+	const struct live *live = &subject->live;
+	size_t n = 0;
+
+	for (size_t i = 0; i < live->n_links && n < LIVE_LINKS_MAX; i++) {
+		if (live->links[i].loopback)
+			continue;
+		out[n++] = (struct flow_link){
+			.ifindex = live->links[i].ifindex,
+			.is_tunnel = live->links[i].ifindex == live->tunnel_ifindex,
+		};
+	}
+	return n;
+}
+
+void agent_flows_attach(struct agent *agent, struct watched *watched)
+{
+	const struct subject *subject = watched->subject;
+	struct flow_link links[LIVE_LINKS_MAX];
+	struct flow_loader_error error = { "" };
+	int r = 0;
+
+	if (!agent->loader) {
+		snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
+		         agent->bpf_error);
+		return;
+	}
+
+	if (subject->host_network && subject->cgroup_path)
+		r = flow_loader_attach_cgroup(agent->loader, subject->number, subject->uid,
+		                              subject->cgroup_path, &error);
+	else if (!subject->host_network && subject->netns_fd >= 0 && subject->live.readable)
+		r = flow_loader_attach(agent->loader, subject->number, subject->uid,
+		                       subject->netns_fd, links, links_of(subject, links), &error);
+	else
+		return; /* comes with the namespace, the cgroup or the links */
+
+	watched->observing = r == 0;
+	snprintf(watched->attach_error, sizeof(watched->attach_error), "%s", r < 0 ? error.text : "");
+	if (r < 0)
+		log_warn("pod is not observed", "namespace", subject->namespace, "pod",
+		         subject->pod, "reason", error.text, NULL);
+}
+
+void agent_flows_detach(struct agent *agent, struct watched *watched)
+{
+	if (agent->reader)
+		flow_reader_remove_subject(agent->reader, watched->subject->number);
+	if (agent->loader)
+		flow_loader_detach(agent->loader, watched->subject->number);
+	watched->observing = false;
+}
+
+static int reclassify(void *user, struct flow *flow)
+{
+	classify(user, flow);
+	return 0;
+}
+
+/* The policy or the interfaces changed: every flow is judged anew. */
+void agent_flows_classify(struct agent *agent, struct watched *watched)
+{
+	watched->n_offending = 0;
+	watched->offending_refused = 0;
+	(void)flow_table_each_of(agent->flows, watched->subject->number, reclassify,
+	                         watched);
+}
+
+size_t agent_flows_offending(struct agent *agent, struct watched *watched,
+                             const struct flow *list[static OFFENDING_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < watched->n_offending; i++) {
+		const struct flow *flow = flow_table_get(agent->flows, watched->offending[i]);
+
+		if (!flow || !flow->offending) /* evicted, or right under the new policy */
+			continue;
+		watched->offending[n] = watched->offending[i];
+		list[n++] = flow;
+	}
+	watched->n_offending = n;
+	return n;
+}

@@ -1,0 +1,146 @@
+#include "agent.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static void on_violation(void *user, const struct violation *violation, enum violation_change change)
+{
+	struct agent *agent = user;
+	bool opened = change == VIOLATION_OPENED;
+
+	log_line(&(struct log_site){ 0 }, opened ? LOG_WARN : LOG_INFO,
+	         opened ? "violation opened" : "violation resolved", "kind",
+	         violation_kind_name(violation->kind), "namespace", violation->namespace, "pod",
+	         violation->pod, "gateway", violation->gateway ? violation->gateway : "", "reason",
+	         violation->reason, "id", violation->id, NULL);
+	report_violation(agent->report, violation, change);
+}
+
+static struct judge_context context_of(const struct agent *agent)
+{
+	const struct kube_node *node = inventory_node(agent->inventory);
+	struct judge_context context = {
+		.gateways = agent->gateways,
+		.n_gateways = agent->n_gateways,
+		.node_results = agent->control,
+		.node_control = agent->config->node_control,
+	};
+
+	if (node && node->has_ip) {
+		context.has_node_ip = true;
+		context.node_ip = node->internal_ip;
+	}
+	return context;
+}
+
+static struct judge_input input_of(struct agent *agent, struct watched *watched,
+                                   const struct judge_context *context)
+{
+	return (struct judge_input){
+		.subject = watched->subject,
+		.settings = &agent->settings,
+		.context = context,
+		.observing = watched->observing,
+		.events_lost = agent->reader ? flow_reader_stats(agent->reader).lost : 0,
+	};
+}
+
+void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now)
+{
+	const struct subject *subject = watched->subject;
+	struct judge_context context = context_of(agent);
+	struct judge_input input = input_of(agent, watched, &context);
+	const struct flow *offending[OFFENDING_MAX];
+	struct finding findings[JUDGE_FINDINGS_MAX];
+	struct violation_subject who = {
+		.namespace = subject->namespace,
+		.pod = subject->pod,
+		.uid = subject->uid,
+		.gateway_namespace = subject->gateway_name ? subject->namespace : NULL,
+		.gateway = subject->gateway_name,
+	};
+	enum subject_state before = watched->record.state;
+	size_t n = 0;
+	int r;
+
+	watched->urgent = false;
+	input.offending = offending;
+	input.n_offending = agent_flows_offending(agent, watched, offending);
+
+	r = judge(&watched->record, &input, now, findings, &n);
+	if (r == 0)
+		r = violations_update(agent->violations, &who, findings, n,
+		                      judge_quiet_ns(&agent->settings), now);
+	if (r < 0) { /* nothing is known, so nothing may be resolved by it */
+		log_error("not judged", "namespace", subject->namespace, "pod", subject->pod,
+		          "error", strerror(-r), NULL);
+		return;
+	}
+
+	judge_state(&watched->record, &input, violations_open(agent->violations, subject->uid), now);
+	if (watched->record.state != before || !watched->announced)
+		report_state(agent->report, subject, &watched->record,
+		             watched->announced ? before : _STATE_MAX);
+	watched->announced = true;
+}
+
+void agent_judge_round(struct agent *agent, struct watched *watched, const struct moment *now)
+{
+	struct judge_context context = context_of(agent);
+	struct judge_input input = input_of(agent, watched, &context);
+
+	judge_round(&watched->record, &input, watched->round, watched->n_round, now);
+	agent_judge_now(agent, watched, now);
+}
+
+/* Graces end and proofs age without any event. */
+void agent_judge_tick(struct agent *agent)
+{
+	struct moment now = clock_now();
+
+	for (size_t i = 0; i < SUBJECTS_MAX; i++)
+		if (agent->watched[i])
+			agent_judge_now(agent, agent->watched[i], &now);
+}
+
+void agent_judge_settings(struct agent *agent)
+{
+	const struct config *config = agent->config;
+	struct judge_settings *settings = &agent->settings;
+
+	*settings = (struct judge_settings){
+		.interval_ns = config->interval_ns,
+		.pending_grace_ns = config->pending_grace_ns,
+		.quorum = config->quorum,
+		.n_echoes = config->n_echoes,
+	};
+	for (size_t i = 0; i < config->n_echoes; i++) {
+		settings->echo_name[i] = config->echoes[i].name;
+		settings->echo_udp[i] = config->echoes[i].stun != NULL;
+	}
+}
+
+/* The judge names another gateway's address; it needs them all as one array. */
+void agent_judge_gateways(struct agent *agent)
+{
+	size_t n = inventory_gateway_count(agent->inventory);
+	const struct kube_gateway **list = calloc(n + 1, sizeof(struct kube_gateway *));
+
+	agent->n_gateways = 0;
+	free(agent->gateways);
+	agent->gateways = list;
+	if (!list)
+		return; /* addresses stay unattributed until the next change */
+
+	for (size_t i = 0; i < n; i++)
+		list[i] = inventory_gateway(agent->inventory, i);
+	agent->n_gateways = n;
+}
+
+int agent_judge_start(struct agent *agent)
+{
+	agent_judge_settings(agent);
+	return violations_new(on_violation, agent, &agent->violations);
+}

@@ -1,0 +1,71 @@
+#include "commands.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent.h"
+#include "base/log.h"
+
+static void usage(FILE *out)
+{
+	fprintf(out, "usage: egress-verifier agent --config FILE\n\n"
+	             "Runs in the foreground until SIGTERM; SIGHUP reads FILE again.\n"
+	             "Its log goes to standard error, its answers to http.listen of FILE.\n");
+}
+
+static int run(const char *path)
+{
+	struct agent_options options = { .config_path = path };
+	struct agent *agent = NULL;
+	char error[512] = "";
+	int r;
+
+	r = agent_new(&options, &agent, error);
+	if (r < 0) {
+		fprintf(stderr, "egress-verifier: %s\n", error);
+		return EXIT_USAGE;
+	}
+
+	log_info("agent started", "node", agent->config->node, "listen",
+	         agent->config->n_listen ? agent->config->listen[0] : "", "packets",
+	         agent->loader ? "observed" : "not observed", NULL);
+	r = agent_run(agent);
+	agent_free(agent);
+	if (r < 0) {
+		log_error("stopped", "error", strerror(-r), NULL);
+		return EXIT_UNDECIDED;
+	}
+	log_info("stopped", NULL);
+	return 0;
+}
+
+int cmd_agent(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *path = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			path = optarg;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (!path || optind < argc) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return run(path);
+}
