@@ -40,6 +40,8 @@
 #define YAML_DOCUMENT_NODES_MAX 16384
 /* Values of one Kubernetes object: etcd takes 1.5 MiB of it, most of which is text. */
 #define YAML_OBJECT_NODES_MAX 262144
+/* Bytes of one text: more than etcd takes of a whole object. */
+#define YAML_SCALAR_MAX (2u << 20)
 
 /* Rows one netlink dump may bring: a pod has a handful, a hostile one could add millions. */
 #define LIVE_LINKS_MAX 64

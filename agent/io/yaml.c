@@ -16,7 +16,10 @@ struct reader {
 	yaml_parser_t parser;
 	yaml_event_t event;
 	struct yaml_error *error;
+	const char *data; /* borrowed */
+	size_t len;
 	size_t nodes, nodes_max;
+	bool with_nul; /* text may hold NUL: JSON's may, and one pod's must not refuse all pods */
 };
 
 static int fail_at(struct yaml_error *error, size_t line, size_t column, const char *format, ...)
@@ -41,18 +44,33 @@ static int fail_here(struct reader *reader, const char *text)
 	return fail_at(reader->error, mark->line + 1, mark->column + 1, "%s", text);
 }
 
+/* Bytes that are no text are refused before they have a line. */
+static yaml_mark_t mark_of(const struct reader *reader, size_t offset)
+{
+	yaml_mark_t mark = { 0 };
+
+	for (size_t i = 0; i < offset && i < reader->len; i++) {
+		if (reader->data[i] == '\n') {
+			mark.line++;
+			mark.column = 0;
+		} else if (((unsigned char)reader->data[i] & 0xc0) != 0x80) {
+			mark.column++;
+		}
+	}
+	return mark;
+}
+
 static int parser_failed(struct reader *reader)
 {
 	const yaml_parser_t *parser = &reader->parser;
-	const yaml_mark_t *mark = &parser->problem_mark;
+	yaml_mark_t mark = parser->problem_mark;
 	const char *problem = parser->problem ? parser->problem : "not YAML";
 
 	if (parser->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
-	/* Of bytes that are no text there is only the offset; the scanner is near. */
 	if (parser->error == YAML_READER_ERROR)
-		mark = &parser->mark;
-	return fail_at(reader->error, mark->line + 1, mark->column + 1, "%s", problem);
+		mark = mark_of(reader, parser->problem_offset);
+	return fail_at(reader->error, mark.line + 1, mark.column + 1, "%s", problem);
 }
 
 /* What makes one text mean another: refused wherever it occurs. */
@@ -65,9 +83,10 @@ static int refuse_indirection(struct reader *reader)
 	case YAML_ALIAS_EVENT:
 		return fail_here(reader, "aliases are not accepted");
 	case YAML_DOCUMENT_START_EVENT:
-		if (event->data.document_start.tag_directives.start !=
-		    event->data.document_start.tag_directives.end)
-			return fail_here(reader, "tags are not accepted");
+		if (event->data.document_start.version_directive ||
+		    event->data.document_start.tag_directives.start !=
+		            event->data.document_start.tag_directives.end)
+			return fail_here(reader, "directives are not accepted");
 		return 0;
 	case YAML_SCALAR_EVENT:
 		anchor = event->data.scalar.anchor;
@@ -102,7 +121,12 @@ static int next(struct reader *reader)
 static int reader_init(struct reader *reader, const char *data, size_t len, size_t nodes_max,
                        struct yaml_error *error)
 {
-	*reader = (struct reader){ .error = error, .nodes_max = nodes_max };
+	*reader = (struct reader){
+		.error = error,
+		.data = data,
+		.len = len,
+		.nodes_max = nodes_max,
+	};
 	*error = (struct yaml_error){ 0 };
 	if (!yaml_parser_initialize(&reader->parser))
 		return -ENOMEM;
@@ -121,12 +145,19 @@ static int read_scalar(struct reader *reader, struct yaml_node *node)
 {
 	const char *text = (const char *)reader->event.data.scalar.value;
 	bool plain = reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	size_t len = reader->event.data.scalar.length;
 
-	if (strlen(text) != reader->event.data.scalar.length)
+	if (len > YAML_SCALAR_MAX)
+		return fail_here(reader, "text is too long");
+	if (!reader->with_nul && memchr(text, '\0', len))
 		return fail_here(reader, "text contains NUL");
 	node->type = plain ? yaml_plain_type(text) : YAML_TEXT;
-	node->text = strdup(text);
-	return node->text ? 0 : -ENOMEM;
+	node->text = malloc(len + 1);
+	if (!node->text)
+		return -ENOMEM;
+	memcpy(node->text, text, len + 1);
+	node->len = len;
+	return 0;
 }
 
 /* Room for one more; capacities are the powers of two. */
@@ -204,7 +235,10 @@ static int read_key(struct reader *reader, struct yaml_node *key)
 	key->line = reader->event.start_mark.line + 1;
 	key->column = reader->event.start_mark.column + 1;
 	r = read_scalar(reader, key);
-	key->type = YAML_TEXT;
+	if (r == 0 && key->type != YAML_TEXT)
+		return fail_here(reader, "a key that is no text");
+	if (r == 0 && strlen(key->text) != key->len)
+		return fail_here(reader, "a key contains NUL");
 	return r;
 }
 
@@ -432,6 +466,7 @@ int yaml_objects(const char *data, size_t len, yaml_object_fn fn, void *user,
 	r = reader_init(&reader, data, len, YAML_OBJECT_NODES_MAX, error);
 	if (r < 0)
 		return r;
+	reader.with_nul = true;
 	for (;;) {
 		r = next_document(&reader);
 		if (r <= 0)

@@ -1,9 +1,9 @@
 /*
  * YAML (and so JSON), strictly and bounded, by libyaml's events.
  *
- * Anchors, aliases, tags and duplicate keys are refused; plain scalars are
- * typed as YAML 1.2's core schema says (null, true, false, integers, floats),
- * quoted ones are text. Two forms: a tree with positions for the configuration,
+ * Anchors, aliases, tags, directives, duplicate keys and keys that are no text
+ * are refused; plain scalars are typed as YAML 1.2's core schema says (null,
+ * true, false, integers, floats), quoted ones are text. Two forms: a tree with positions for the configuration,
  * and one json-c object at a time for Kubernetes objects.
  */
 #pragma once
@@ -24,8 +24,9 @@ enum yaml_type { YAML_NULL, YAML_BOOL, YAML_INT, YAML_FLOAT, YAML_TEXT, YAML_LIS
 struct yaml_node {
 	enum yaml_type type;
 	size_t line, column;
-	char *text;             /* owned; the scalar as written (without quotes); NULL of lists and maps */
-	struct yaml_node *keys; /* of a map: n text nodes with their positions */
+	char *text; /* owned; the scalar as written (without quotes); NULL of lists and maps */
+	size_t len; /* of text; NUL within it occurs only in objects, never in keys */
+	struct yaml_node *keys;  /* of a map: n text nodes with their positions */
 	struct yaml_node *items; /* of a list or a map: n values */
 	size_t n;
 };
@@ -33,7 +34,7 @@ struct yaml_node {
 /* The only document; an empty file gives YAML_NULL. -EINVAL with *error, or -ENOMEM. */
 int yaml_document(const char *data, size_t len, struct yaml_node **out, struct yaml_error *error);
 struct yaml_node *yaml_node_free(struct yaml_node *node);
-void yaml_node_clear(struct yaml_node *node); /* of a node that is part of something else */
+void yaml_node_clear(struct yaml_node *node);    /* of a node that is part of something else */
 const char *yaml_type_name(enum yaml_type type); /* "text", "list" … for messages */
 
 /*

@@ -102,7 +102,11 @@ const char *yaml_type_name(enum yaml_type type)
 	return names[type];
 }
 
-/* What no int64_t holds is a number without being an integer. */
+/*
+ * What no int64_t holds is a number without being an integer; what no number
+ * can hold is text, as go-yaml has it: kubectl prints a label 12e4567 and an
+ * annotation 0x71c7656ec7ab88b098defb751b7401b5f6d8976f without quotes.
+ */
 static struct json_object *integer_to_json(const char *text)
 {
 	int64_t value;
@@ -130,7 +134,7 @@ static struct json_object *scalar_to_json(const struct yaml_node *node)
 		/* Infinities have no place in an object. */
 		return json_object_new_string(node->text);
 	default:
-		return json_object_new_string(node->text);
+		return json_object_new_string_len(node->text, (int)node->len);
 	}
 }
 
