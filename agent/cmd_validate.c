@@ -1,36 +1,52 @@
 #include "commands.h"
 
+#include <getopt.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "config.h"
 
-static int usage(FILE *out)
+static void usage(FILE *out)
 {
-	fprintf(out, "usage: egress-verifier validate FILE\n\n"
-	             "Checks a configuration file. Its keys, and their defaults:\n\n");
+	fprintf(out, "usage: egress-verifier validate FILE…\n\n"
+	             "Checks configuration files. Their keys, and the defaults:\n\n");
 	config_describe(out);
-	return out == stdout ? 0 : EXIT_USAGE;
 }
 
-int cmd_validate(int argc, char **argv)
+static int validate(const char *path)
 {
 	struct config *config = NULL;
 	char error[512];
 
-	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
-		return usage(stdout);
-	if (argc != 2) {
-		fprintf(stderr, "egress-verifier validate: expected one FILE (got %d arguments)\n",
-		        argc - 1);
-		return EXIT_USAGE;
-	}
-
-	if (config_load(argv[1], &config, error) < 0) {
+	if (config_load(path, &config, error) < 0) {
 		fprintf(stderr, "%s\n", error);
 		return EXIT_USAGE;
 	}
 	config_free(config);
-	printf("%s: valid\n", argv[1]);
+	printf("%s: valid\n", path);
 	return 0;
+}
+
+int cmd_validate(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int option, status = 0;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (option != 'h')
+			return EXIT_USAGE; /* getopt named the option */
+		usage(stdout);
+		return 0;
+	}
+	if (optind == argc) {
+		fprintf(stderr, "egress-verifier validate: expected a FILE, got none\n");
+		return EXIT_USAGE;
+	}
+
+	for (; optind < argc; optind++)
+		if (validate(argv[optind]) != 0)
+			status = EXIT_USAGE;
+	return status;
 }

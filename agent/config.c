@@ -18,13 +18,14 @@
 /* As schedulers of seconds count; faster rounds only serve tests, which cannot wait. */
 #define INTERVAL_MIN_NS (200 * NSEC_PER_MSEC)
 #define INTERVAL_MAX_NS (3600 * NSEC_PER_SEC)
-#define TIMEOUT_MIN_NS (10 * NSEC_PER_MSEC)
+#define TIMEOUT_MIN_NS (100 * NSEC_PER_MSEC)
+#define TIMEOUT_MAX_NS (60 * NSEC_PER_SEC)
 /* Azure takes up to five minutes for a prefix; after a day nobody waits for one any more. */
 #define GRACE_MAX_NS (86400 * NSEC_PER_SEC)
 #define QUORUM_MAX ECHOES_MAX
 /* Below, the spool would hold less than one answer; above, it is no longer a spool. */
 #define SPOOL_MIN (1ULL << 20)
-#define SPOOL_MAX (1ULL << 40)
+#define SPOOL_MAX (64ULL << 30)
 #define NAME_MAX_LEN 253  /* RFC 1123, as Kubernetes' names */
 #define LABEL_MAX_LEN 317 /* prefix, '/' and name of a label */
 
@@ -122,7 +123,7 @@ static int decode_pod_selector(struct config_reading *in, const struct yaml_node
 		return config_refuse(in, value, path, "a map of labels");
 	if (value->n > SELECTOR_LABELS_MAX)
 		return config_fail(in, value->line, value->column,
-		                   "%s: expected at most %d labels (got %zu)", path,
+		                   "%s: expected at most %d labels, got %zu", path,
 		                   SELECTOR_LABELS_MAX, value->n);
 	for (size_t i = 0; i < value->n; i++) {
 		int r;
@@ -168,14 +169,14 @@ static int decode_interval(struct config_reading *in, const struct yaml_node *va
                            const char *path, void *dest)
 {
 	return config_duration(in, value, path, INTERVAL_MIN_NS, INTERVAL_MAX_NS,
-	                       "200ms to 1h (1s or more, but for tests)", dest);
+	                       "200ms to 1h (below 1s only for echoes of your own)", dest);
 }
 
 static int decode_timeout(struct config_reading *in, const struct yaml_node *value,
                           const char *path, void *dest)
 {
-	return config_duration(in, value, path, TIMEOUT_MIN_NS, INTERVAL_MAX_NS,
-	                       "10ms to less than probe.interval", dest);
+	return config_duration(in, value, path, TIMEOUT_MIN_NS, TIMEOUT_MAX_NS, "100ms to 1m",
+	                       dest);
 }
 
 static int decode_quorum(struct config_reading *in, const struct yaml_node *value, const char *path,
@@ -209,7 +210,7 @@ static int decode_size(struct config_reading *in, const struct yaml_node *value,
 
 	if ((value->type != YAML_TEXT && value->type != YAML_INT) ||
 	    parse_size(value->text, &bytes) < 0 || bytes < SPOOL_MIN || bytes > SPOOL_MAX)
-		return config_refuse(in, value, path, "a size from 1Mi to 1Ti, such as 256Mi");
+		return config_refuse(in, value, path, "a size from 1Mi to 64Gi, such as 256Mi");
 	*(uint64_t *)dest = bytes;
 	return 0;
 }
@@ -275,9 +276,9 @@ static const struct config_field fields[] = {
 	{ "policy.pendingGrace", decode_grace, FIELD(pending_grace_ns), "5m", false,
 	  "how long a new pod or gateway is pending and not failed" },
 	{ "probe.interval", decode_interval, FIELD(interval_ns), "30s", false,
-	  "between two rounds of a pod" },
+	  "between two rounds of a pod; below 1s only for echoes of your own" },
 	{ "probe.timeout", decode_timeout, FIELD(timeout_ns), "5s", false,
-	  "of one question to one echo" },
+	  "of one question to one echo; at most 3 × interval" },
 	{ "probe.quorum", decode_quorum, FIELD(quorum), "2", false,
 	  "echoes that must agree; lowered to the number configured" },
 	{ "probe.nodeControl", config_bool, FIELD(node_control), "true", false,
@@ -298,6 +299,16 @@ static const struct config_field fields[] = {
 };
 #undef FIELD
 
+bool config_keys(size_t index, const char **key, const char **fallback, const char **help)
+{
+	if (index >= sizeof(fields) / sizeof(fields[0]) - 1)
+		return false;
+	*key = fields[index].key;
+	*fallback = fields[index].fallback;
+	*help = fields[index].help;
+	return true;
+}
+
 void config_describe(FILE *out)
 {
 	for (const struct config_field *field = fields; field->key; field++)
@@ -306,19 +317,22 @@ void config_describe(FILE *out)
 		        field->fallback ? ")" : "");
 }
 
-/* With a default of 5 s an interval of 3 s is as wrong as one that was written. */
+/*
+ * A proof is fresh for three intervals: what may take longer proves nothing,
+ * and questions would pile up. The default of 5 s counts as if it was written.
+ */
 static int check_timeout(struct config_reading *in, const struct yaml_node *root,
                          const struct config *config)
 {
 	const struct yaml_node *where = config_find(root, "probe.timeout");
 
-	if (config->timeout_ns < config->interval_ns)
+	if (config->timeout_ns <= 3 * config->interval_ns)
 		return 0;
 	if (!where)
 		where = config_find(root, "probe.interval");
 	return config_fail(
 		in, where->line, where->column,
-		"probe.timeout: expected less than probe.interval (got %llums, interval %llums)",
+		"probe.timeout: expected at most 3 × probe.interval, got %llums, interval %llums",
 		(unsigned long long)(config->timeout_ns / NSEC_PER_MSEC),
 		(unsigned long long)(config->interval_ns / NSEC_PER_MSEC));
 }
@@ -339,9 +353,9 @@ static int find_node_name(struct config_reading *in, struct config *config)
 		given = name;
 	}
 	if (!config_consists_of(given, CONFIG_LOWER CONFIG_UPPER "._", NAME_MAX_LEN))
-		return config_fail(
-			in, 1, 1, "node: expected the name of a node in $NODE_NAME (got \"%.60s\")",
-			given);
+		return config_fail(in, 1, 1,
+		                   "node: expected the name of a node in $NODE_NAME, got \"%.60s\"",
+		                   given);
 	config->node = strdup(given);
 	return config->node ? 0 : -ENOMEM;
 }
@@ -361,40 +375,27 @@ static int resolve_inventory_file(const char *path, struct config *config)
 	return 0;
 }
 
-static int read_tree(const char *path, struct config_reading *in, struct yaml_node **out)
+static int read_config(struct config_reading *in, const char *data, size_t len,
+                       struct config *config)
 {
-	cleanup(buf_clearp) struct buf text = BUF_INIT(CONFIG_FILE_MAX);
+	cleanup(yaml_node_freep) struct yaml_node *root = NULL;
 	struct yaml_error error = { 0 };
 	int r;
 
-	r = file_read(AT_FDCWD, path, &text);
-	if (r == -EFBIG)
-		return config_fail(in, 1, 1, "the file: expected at most %u bytes (got more)",
-		                   CONFIG_FILE_MAX);
-	if (r < 0) {
-		snprintf(in->error, CONFIG_ERROR_MAX, "%.200s: %s", path, strerror(-r));
-		return r;
-	}
-	r = yaml_document(text.data ? text.data : "", text.len, out, &error);
-	return r == -EINVAL ? config_fail(in, error.line, error.column, "%s", error.text) : r;
-}
-
-static int read_config(const char *path, struct config_reading *in, struct config *config)
-{
-	cleanup(yaml_node_freep) struct yaml_node *root = NULL;
-	int r;
-
-	r = read_tree(path, in, &root);
+	r = yaml_document(data, len, &root, &error);
+	if (r == -EINVAL)
+		return config_fail(in, error.line, error.column, "%s", error.text);
 	if (r == 0)
 		r = config_map(in, root, "", fields, config);
 	if (r == 0)
 		r = check_timeout(in, root, config);
 	if (r == 0)
 		r = find_node_name(in, config);
-	return r < 0 ? r : resolve_inventory_file(path, config);
+	return r < 0 ? r : resolve_inventory_file(in->file, config);
 }
 
-int config_load(const char *path, struct config **out, char error[static 512])
+int config_parse(const char *data, size_t len, const char *path, struct config **out,
+                 char error[static 512])
 {
 	cleanup(config_freep) struct config *config = NULL;
 	struct config_reading in = { .file = path, .error = error };
@@ -402,13 +403,30 @@ int config_load(const char *path, struct config **out, char error[static 512])
 
 	error[0] = '\0';
 	config = calloc(1, sizeof(*config));
-	r = config ? read_config(path, &in, config) : -ENOMEM;
+	r = config ? read_config(&in, data, len, config) : -ENOMEM;
 	if (r < 0 && !error[0])
-		snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path, strerror(-r));
+		config_fail_whole(&in, strerror(-r));
 	if (r < 0)
 		return r;
 	*out = take_ptr(config);
 	return 0;
+}
+
+int config_load(const char *path, struct config **out, char error[static 512])
+{
+	cleanup(buf_clearp) struct buf text = BUF_INIT(CONFIG_FILE_MAX);
+	struct config_reading in = { .file = path, .error = error };
+	int r;
+
+	r = file_read(AT_FDCWD, path, &text);
+	if (r == -EFBIG)
+		return config_fail(&in, 1, 1, "the file: expected at most %u bytes, got more",
+		                   CONFIG_FILE_MAX);
+	if (r < 0) {
+		config_fail_whole(&in, strerror(-r));
+		return r;
+	}
+	return config_parse(text.data ? text.data : "", text.len, path, out, error);
 }
 
 static void free_selector(struct inventory_selector *selector)

@@ -46,7 +46,13 @@ struct config {
  * column. inventory.file is resolved against the configuration file's folder.
  */
 int config_load(const char *path, struct config **out, char error[static 512]);
+/* The same of bytes; `path` names them in messages and gives the folder. */
+int config_parse(const char *data, size_t len, const char *path, struct config **out,
+                 char error[static 512]);
 struct config *config_free(struct config *config);
+
+/* Every key in order, for documentation; *fallback is its default as YAML, or NULL. */
+bool config_keys(size_t index, const char **key, const char **fallback, const char **help);
 
 /* A line per key: what it means and its default. */
 void config_describe(FILE *out);

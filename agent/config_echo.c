@@ -7,7 +7,7 @@
 #include "probe/target.h"
 
 /* A label of the metrics. */
-#define ECHO_NAME_MAX 63
+#define ECHO_NAME_MAX 32
 
 static int decode_echo_name(struct config_reading *in, const struct yaml_node *value,
                             const char *path, void *dest)
@@ -33,8 +33,13 @@ static int decode_resolve(struct config_reading *in, const struct yaml_node *val
 {
 	struct config_echo *echo = dest;
 
-	if (value->type != YAML_TEXT || ip_parse(value->text, &echo->resolve) < 0)
-		return config_refuse(in, value, path, "an IP address");
+	struct ip ip;
+
+	/* Gateways carry IPv4 only; so does a pod's default route to one. */
+	if (value->type != YAML_TEXT || ip_parse(value->text, &ip) < 0 || !ip_is_v4(&ip) ||
+	    strchr(value->text, ':'))
+		return config_refuse(in, value, path, "an IPv4 address");
+	echo->resolve = ip;
 	echo->has_resolve = true;
 	return 0;
 }
@@ -60,7 +65,7 @@ static int check_target(struct config_reading *in, const struct yaml_node *item,
 	r = target_init(&target, &as_probed, &reason);
 	target_clear(&target);
 	if (r == -EINVAL)
-		return config_fail(in, where->line, where->column, "%s.%s: %s (got \"%.100s\")",
+		return config_fail(in, where->line, where->column, "%s.%s: %s, got \"%.100s\"",
 		                   path, echo->url ? "url" : "stun",
 		                   reason ? reason : "cannot be asked",
 		                   echo->url ? echo->url : echo->stun);
@@ -74,20 +79,20 @@ static int check_echo(struct config_reading *in, const struct yaml_node *item, c
 
 	if (!echo->url == !echo->stun)
 		return config_fail(in, item->line, item->column,
-		                   "%s: expected exactly one of url and stun (got %s)", path,
+		                   "%s: expected exactly one of url and stun, got %s", path,
 		                   echo->url ? "both" : "none");
 	if (echo->json && echo->key)
 		return config_fail(in, item->line, item->column,
-		                   "%s: expected at most one of json and key (got both)", path);
+		                   "%s: expected at most one of json and key, got both", path);
 	if (echo->stun && (echo->json || echo->key))
 		return config_fail(in, item->line, item->column,
-		                   "%s: expected json and key only with url (got stun)", path);
+		                   "%s: expected json and key only with url, got stun", path);
 	for (size_t i = 0; i < index; i++) {
 		const struct yaml_node *name = config_find(item, "name");
 
 		if (strcmp(config->echoes[i].name, echo->name) == 0)
 			return config_fail(in, name->line, name->column,
-			                   "%s.name: expected a name of its own (got \"%s\" again)",
+			                   "%s.name: expected a name of its own, got \"%s\" again",
 			                   path, echo->name);
 	}
 	return check_target(in, item, path, echo);
@@ -121,7 +126,7 @@ int config_echoes(struct config_reading *in, const struct yaml_node *value, cons
 
 	if (value->type == YAML_LIST && value->n == 0)
 		return config_fail(in, value->line, value->column,
-		                   "%s: expected at least one echo (got an empty list)", path);
+		                   "%s: expected at least one echo, got an empty list", path);
 	return config_list(in, value, path, ECHOES_MAX, decode_echo, config, &config->n_echoes);
 }
 

@@ -14,9 +14,14 @@ DEFINE_FREEP(struct yaml_node, yaml_node)
 /* Names and values come from the file: they must not break the line. */
 static void keep_to_one_line(char *text)
 {
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)text[0], d = (unsigned char)text[1];
+
+		if (c < 0x20 || c == 0x7f)
 			*text = '?';
+		else if (c == 0xc2 && d >= 0x80 && d < 0xa0) /* U+0080 to U+009F move terminals */
+			text[0] = text[1] = '?';
+	}
 }
 
 static int fail_with(struct config_reading *in, size_t line, size_t column, const char *format,
@@ -39,6 +44,12 @@ int config_fail(struct config_reading *in, size_t line, size_t column, const cha
 	return -EINVAL;
 }
 
+void config_fail_whole(struct config_reading *in, const char *why)
+{
+	snprintf(in->error, CONFIG_ERROR_MAX, "%.400s: %s", in->file, why);
+	keep_to_one_line(in->error);
+}
+
 int config_refuse(struct config_reading *in, const struct yaml_node *value, const char *path,
                   const char *format, ...)
 {
@@ -50,12 +61,12 @@ int config_refuse(struct config_reading *in, const struct yaml_node *value, cons
 	va_end(args);
 
 	if (value->type == YAML_TEXT)
-		return config_fail(in, value->line, value->column,
-		                   "%s: expected %s (got \"%.60s\")", path, expected, value->text);
+		return config_fail(in, value->line, value->column, "%s: expected %s, got \"%.60s\"",
+		                   path, expected, value->text);
 	if (value->type == YAML_NULL || !value->text)
-		return config_fail(in, value->line, value->column, "%s: expected %s (got %s)", path,
+		return config_fail(in, value->line, value->column, "%s: expected %s, got %s", path,
 		                   expected, yaml_type_name(value->type));
-	return config_fail(in, value->line, value->column, "%s: expected %s (got %.60s)", path,
+	return config_fail(in, value->line, value->column, "%s: expected %s, got %.60s", path,
 	                   expected, value->text);
 }
 
@@ -198,7 +209,7 @@ int config_map(struct config_reading *in, const struct yaml_node *map, const cha
 			continue;
 		if (fields[i].required)
 			return config_fail(in, map->line, map->column,
-			                   "%s: expected a value, it has no default (got none)",
+			                   "%s: expected a value, it has no default, got none",
 			                   join(prefix, fields[i].key, path));
 		r = fields[i].fallback ? fill_in(&walk, &fields[i]) : 0;
 		if (r < 0)
@@ -216,8 +227,7 @@ int config_list(struct config_reading *in, const struct yaml_node *list, const c
 		return config_refuse(in, list, path, "a list");
 	if (list->n > max)
 		return config_fail(in, list->line, list->column,
-		                   "%s: expected at most %zu entries (got %zu)", path, max,
-		                   list->n);
+		                   "%s: expected at most %zu entries, got %zu", path, max, list->n);
 	for (size_t i = 0; i < list->n; i++) {
 		int r;
 

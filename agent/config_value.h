@@ -2,7 +2,7 @@
  * Reading a YAML tree by table, with the position of whatever is wrong.
  *
  * The first fault ends the reading and is one line:
- * "FILE:LINE:COLUMN: KEY: expected … (got …)".
+ * "FILE:LINE:COLUMN: KEY: expected …, got …".
  */
 #pragma once
 
@@ -51,6 +51,9 @@ int config_refuse(struct config_reading *in, const struct yaml_node *value, cons
 /* The same without "expected" and "got". */
 int config_fail(struct config_reading *in, size_t line, size_t column, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Without a place: of the file as a whole. */
+void config_fail_whole(struct config_reading *in, const char *why);
 
 /* The value at a dotted path, or NULL. */
 const struct yaml_node *config_find(const struct yaml_node *root, const char *path);
