@@ -1,0 +1,186 @@
+#!/bin/bash
+# Runs tests, counts them, cleans up.
+#
+#   tests/run.sh unit BIN…   these unit tests, and the fuzzing corpora
+#   tests/run.sh all         everything that this machine can run
+#
+# The last line is `N passed, N failed, N skipped`; the exit status is 1 when
+# anything failed. With CI set, a skip whose name is not in
+# tests/skips-permitted.txt is a failure.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+export BUILD=${BUILD:-build} PYTHONDONTWRITEBYTECODE=1
+passed=0 failed=0 skipped=0 child=
+log=$(mktemp -d)
+
+clean_up() {
+	if [ -n "$child" ]; then
+		kill "$child" 2>/dev/null
+		wait "$child" 2>/dev/null
+	fi
+	if [ -n "${used_lab:-}" ]; then
+		timeout 60 /usr/bin/python3 tests/lab/lab.py clean >/dev/null 2>&1
+	fi
+	rm -rf "$log"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# bounded SECONDS COMMAND…: in the background, because bash handles a signal only after what runs in
+# the foreground; timeout leads a process group of its own and passes the signal on to all of it.
+bounded() {
+	local status
+	timeout -k 30 "$@" &
+	child=$!
+	wait "$child"
+	status=$?
+	child=
+	return $status
+}
+
+fail() { # fail NAME HOW [FILE [LINES]]
+	echo "FAILED $1: $2"
+	failed=$((failed + 1))
+	[ -z "${3:-}" ] || tail -n "${4:-40}" "$3"
+}
+
+note_skip() { # note_skip NAME WHY
+	if [ -n "${CI:-}" ] && ! grep -qxF "$1" tests/skips-permitted.txt 2>/dev/null; then
+		fail "$1" "skipped ($2), which tests/skips-permitted.txt does not permit in CI"
+	else
+		echo "SKIPPED $1: $2"
+		skipped=$((skipped + 1))
+	fi
+}
+
+how() { # how STATUS SECONDS
+	case $1 in
+	124 | 137) echo "not done within $2 s" ;;
+	*) echo "exit status $1" ;;
+	esac
+}
+
+# cmocka's closing lines: `[  PASSED  ] 3 test(s).`, `[  FAILED  ] 1 test(s)`, `[  SKIPPED ] name`.
+run_unit() { # run_unit NAME BIN
+	local name=$1 bin=$2 out=$log/out status good bad skips
+	bounded 120 "$bin" >"$out" 2>&1
+	status=$?
+	good=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test(s).*/\1/p' "$out" | tail -1)
+	bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test(s).*/\1/p' "$out" | tail -1)
+	skips=$(sed -n 's/^\[  SKIPPED \] \([a-z_A-Z0-9]*\)$/\1/p' "$out" | sort -u)
+	passed=$((passed + ${good:-0}))
+	for s in $skips; do
+		note_skip "$name/$s" "$(grep -v '^\[' "$out" | grep -im1 skip | cut -c1-120)"
+	done
+	if [ $status -ne 0 ]; then
+		[ "${bad:-0}" -le 1 ] || failed=$((failed + bad - 1))
+		grep -vE '^\[ +(RUN|OK) ' "$out" >"$out.short"
+		fail "$name" "$(how $status 120)" "$out.short"
+	elif [ "${good:-0}" -eq 0 ] && [ -z "$skips" ]; then
+		fail "$name" "no test was run" "$out"
+	fi
+}
+
+run_units() { # run_units LABEL BIN…
+	local label=$1 before=$passed
+	shift
+	for bin in "$@"; do run_unit "$label/$(basename "$(dirname "$bin")")/$(basename "$bin")" "$bin"; done
+	echo "$label: $((passed - before)) passed"
+}
+
+# pytest's closing line: `3 passed, 1 failed, 2 skipped in 1.2s`
+count() { # count LINE WORD…: the sum of the numbers before these words
+	local line=$1 n sum=0
+	shift
+	for word in "$@"; do
+		n=$(grep -oE "[0-9]+ $word" <<<"$line" | grep -oE '[0-9]+')
+		sum=$((sum + ${n:-0}))
+	done
+	echo $sum
+}
+
+run_pytest() { # run_pytest LABEL SECONDS PATH…
+	local label=$1 seconds=$2 out=$log/pytest status line good bad n
+	shift 2
+	bounded "$seconds" /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --tb=short "$@" >"$out" 2>&1
+	status=$?
+	line=$(grep -E '[0-9]+ (passed|failed|skipped|errors?|deselected).* in [0-9.]+s|no tests ran' "$out" | tail -1)
+	good=$(count "$line" passed) bad=$(count "$line" failed error)
+	passed=$((passed + good))
+	# `SKIPPED [2] tests/lab/test_x.py:12: reason`
+	while read -r _ n where why; do
+		for _ in $(seq "$(tr -dc 0-9 <<<"$n")"); do note_skip "$label/$(basename "${where%%:*}" .py)" "$why"; done
+	done < <(grep -E '^SKIPPED \[[0-9]+\]' "$out")
+	if [ $status -ne 0 ]; then
+		[ "$bad" -le 1 ] || failed=$((failed + bad - 1))
+		fail "$label" "$(how $status "$seconds")" "$out" 150
+	elif [ "$good" -eq 0 ] && [ "$(count "$line" skipped)" -eq 0 ]; then
+		fail "$label" 'no test was run' "$out"
+	fi
+	echo "$label: ${line:-no result}"
+}
+
+run_python() { # run_python LABEL SECONDS FOLDER: nothing when it has no tests
+	[ -z "$(ls "$3"/test_*.py 2>/dev/null)" ] || run_pytest "$@"
+}
+
+run_corpora() {
+	local name before=$passed names=()
+	for source in tests/fuzz/fuzz_*.c; do names+=("$(basename "$source" .c)"); done
+	bounded 900 make -j2 -k --no-print-directory "${names[@]/#/$BUILD/fuzz/}" >"$log/make" 2>&1 ||
+		echo "some fuzzers were not built"
+	for name in "${names[@]}"; do
+		if [ ! -x "$BUILD/fuzz/$name" ]; then
+			fail "fuzz/$name" 'not built' "$log/make"
+		elif bounded 120 tests/fuzz/run.sh "$BUILD/fuzz/$name" 0 >"$log/out" 2>&1; then
+			passed=$((passed + 1))
+		else
+			fail "fuzz/$name" 'its corpus' "$log/out"
+		fi
+	done
+	echo "corpora: $((passed - before)) replayed"
+}
+
+# Exactly the binaries of the tests that are there: a build folder may hold those of older ones.
+unit_all() { # unit_all LABEL FOLDER MAKE-ARGUMENT…
+	local label=$1 folder=$2 bins=() bin
+	shift 2
+	bounded 900 make -j2 -k --no-print-directory "$@" BUILD="$folder" unit-build >"$log/make" 2>&1 ||
+		fail "$label" 'not everything was built' "$log/make"
+	for source in tests/unit/*/test_*.c; do
+		bin=$folder/${source%.c}
+		[ ! -x "$bin" ] || bins+=("$bin")
+	done
+	run_units "$label" "${bins[@]}"
+}
+
+case ${1:-} in
+unit)
+	shift
+	run_units unit "$@"
+	run_corpora
+	;;
+all)
+	if [ "$(id -u)" -ne 0 ]; then
+		fail tests 'need root, for network namespaces and eBPF'
+	else
+		used_lab=yes
+		unit_all unit "$BUILD"
+		unit_all sanitized "$BUILD-san" SAN=1
+		run_corpora
+		run_python bpf 400 tests/bpf
+		run_python browser 200 tests/browser
+		run_python lab 1500 tests/lab
+	fi
+	;;
+*)
+	echo "usage: tests/run.sh unit BIN… | all" >&2
+	exit 2
+	;;
+esac
+
+clean_up
+trap - EXIT
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
