@@ -141,7 +141,7 @@ $(BUILD)/tests/unit/config/%: tests/unit/config/%.c $(CONFIG_OBJECTS) \
 		-o $@ $< $(filter %.o %.a,$^) -lcmocka $(LDLIBS)
 
 unit: $(UNIT)
-	$(Q)tests/run.sh unit $(UNIT)
+	$(Q)BUILD=$(BUILD) tests/run.sh unit $(UNIT)
 
 test: deps
 	$(Q)$(MAKE) --no-print-directory build
