@@ -31,6 +31,20 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 	return CURL_SOCKET_BAD;
 }
 
+/*
+ * The TLS handshake begins, so TCP is connected: libcurl 7.88 has no
+ * CURLINFO_CONNECT_TIME of a connection whose handshake never ended.
+ */
+static CURLcode on_tls(CURL *easy, void *context, void *user)
+{
+	struct http_transfer *transfer = user;
+
+	(void)easy;
+	(void)context;
+	transfer->secure_ns = clock_now().mono_ns;
+	return CURLE_OK;
+}
+
 static size_t on_header(char *data, size_t size, size_t n, void *user)
 {
 	struct http_transfer *transfer = user;
@@ -109,8 +123,9 @@ static enum http_error error_of(const struct http_transfer *transfer, CURLcode c
 	return HTTP_LOCAL_ERROR;
 }
 
-static void fill_times(CURL *easy, struct http_response *response)
+static void fill_times(const struct http_transfer *transfer, struct http_response *response)
 {
+	CURL *easy = transfer->easy;
 	curl_off_t resolved = 0, connected = 0, secured = 0, first = 0, total = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
@@ -118,6 +133,9 @@ static void fill_times(CURL *easy, struct http_response *response)
 	curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured);
 	curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &first);
 	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total);
+	if (transfer->secure_ns && connected == 0)
+		connected =
+			(curl_off_t)((transfer->secure_ns - transfer->started_ns) / NSEC_PER_USEC);
 	http_response_set_times(response,
 	                        &(struct http_times){ resolved, connected, secured, first, total });
 }
@@ -141,7 +159,7 @@ void http_transfer_response(struct http_transfer *transfer, CURLcode code,
 	if (address)
 		(void)ip_parse(address, &response->peer);
 	response->content_type = type;
-	fill_times(transfer->easy, response);
+	fill_times(transfer, response);
 	response->error = error_of(transfer, code, response->connected);
 	response->body = transfer->body.data ? transfer->body.data : "";
 	response->body_len = transfer->body.len;
@@ -282,6 +300,8 @@ static void set_callbacks(struct http_transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 }
 
 int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
@@ -294,6 +314,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
 	transfer->write = request->write;
 	transfer->done = request->done;
 	transfer->user = request->user;
+	transfer->started_ns = clock_now().mono_ns;
 
 	if (curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url) != CURLE_OK)
 		return -ENOMEM;

@@ -21,7 +21,8 @@ struct http_transfer {
 	struct socket_opener opener;
 	bool has_opener, has_pin;
 	struct ip pin;
-	int socket_error; /* the opener's, positive */
+	int socket_error;               /* the opener's, positive */
+	uint64_t started_ns, secure_ns; /* start; begin of the TLS handshake, 0: not begun */
 	struct buf body;
 	size_t header_bytes, header_max;
 	enum http_error stopped; /* why a callback ended it; HTTP_OK: none did */

@@ -19,11 +19,13 @@ static_assert(ECHOES_MAX <= 16, "echo sets are 16 bits");
 struct slot {
 	bool used;
 	uint64_t generation;
-	uint64_t hash;             /* of the uid */
-	uint32_t round;            /* of the round that runs or ran last */
-	uint64_t due_ns;           /* when the next round starts */
-	uint64_t begun_ns;         /* when this round did; 0: none yet */
-	uint64_t asked_ns;         /* last round on request; 0: none */
+	uint64_t hash;      /* of the uid */
+	uint32_t round;     /* of the round that runs or ran last */
+	uint64_t due_ns;    /* when the next round starts */
+	uint64_t begun_ns;  /* when this round did; 0: none yet */
+	uint64_t asked_ns;  /* last round on request; 0: none */
+	uint64_t served_ns; /* beginning of the last round in which an echo was asked; 0: never */
+	uint64_t turn_ns;   /* served_ns when this round began: who waited longest goes first */
 	uint16_t pending, running; /* echoes to ask, and asked without a result */
 	uint8_t order[ECHOES_MAX];
 	uint64_t paused_until_ns[ECHOES_MAX]; /* by 429 */
@@ -134,6 +136,7 @@ static void begin_round(struct schedule *schedule, struct slot *slot, uint64_t n
 {
 	slot->round++;
 	slot->begun_ns = now_ns;
+	slot->turn_ns = slot->served_ns;
 	slot->pending = (uint16_t)((1u << schedule->settings.n_echoes) - 1);
 	shuffle(schedule, slot);
 	/* From now, not from when it was due: a clock that jumped is not made up for. */
@@ -260,7 +263,7 @@ static int pick_echo(const struct schedule *schedule, const struct slot *slot, u
 	return -1;
 }
 
-/* Of two that could go on, the one whose round began first; else the lower index. */
+/* Of all that could go on, the one that was served longest ago; else the lower index. */
 static struct slot *pick_slot(struct schedule *schedule, uint64_t now_ns, int *echo,
                               const char **skip)
 {
@@ -275,7 +278,7 @@ static struct slot *pick_slot(struct schedule *schedule, uint64_t now_ns, int *e
 			continue;
 		if (!round_runs(slot) && now_ns >= slot->due_ns)
 			begin_round(schedule, slot, now_ns);
-		if (!slot->pending || (best && best->begun_ns <= slot->begun_ns))
+		if (!slot->pending || (best && best->turn_ns <= slot->turn_ns))
 			continue;
 		found = pick_echo(schedule, slot, now_ns, &why);
 		if (found < 0)
@@ -303,8 +306,10 @@ bool schedule_next(struct schedule *schedule, uint64_t now_ns, struct schedule_p
 
 	slot->pending &= (uint16_t) ~(1u << echo);
 	slot->running |= (uint16_t)(1u << echo);
-	if (!skip)
+	if (!skip) {
 		schedule->buckets[echo].nano_tokens -= NSEC_PER_SEC;
+		slot->served_ns = slot->begun_ns;
+	}
 
 	index = (size_t)(slot - schedule->slots);
 	*out = (struct schedule_probe){
