@@ -278,7 +278,7 @@ static const struct config_field fields[] = {
 	{ "probe.interval", decode_interval, FIELD(interval_ns), "30s", false,
 	  "between two rounds of a pod; below 1s only for echoes of your own" },
 	{ "probe.timeout", decode_timeout, FIELD(timeout_ns), "5s", false,
-	  "of one question to one echo; at most 3 × interval" },
+	  "of one question to one echo; never more than 3 × interval" },
 	{ "probe.quorum", decode_quorum, FIELD(quorum), "2", false,
 	  "echoes that must agree; lowered to the number configured" },
 	{ "probe.nodeControl", config_bool, FIELD(node_control), "true", false,
@@ -318,23 +318,13 @@ void config_describe(FILE *out)
 }
 
 /*
- * A proof is fresh for three intervals: what may take longer proves nothing,
- * and questions would pile up. The default of 5 s counts as if it was written.
+ * A proof is fresh for three intervals: an answer that may take longer proves
+ * nothing, and questions would pile up behind it.
  */
-static int check_timeout(struct config_reading *in, const struct yaml_node *root,
-                         const struct config *config)
+static void bound_timeout(struct config *config)
 {
-	const struct yaml_node *where = config_find(root, "probe.timeout");
-
-	if (config->timeout_ns <= 3 * config->interval_ns)
-		return 0;
-	if (!where)
-		where = config_find(root, "probe.interval");
-	return config_fail(
-		in, where->line, where->column,
-		"probe.timeout: expected at most 3 × probe.interval, got %llums, interval %llums",
-		(unsigned long long)(config->timeout_ns / NSEC_PER_MSEC),
-		(unsigned long long)(config->interval_ns / NSEC_PER_MSEC));
+	if (config->timeout_ns > 3 * config->interval_ns)
+		config->timeout_ns = 3 * config->interval_ns;
 }
 
 /* As the kubelet names a node that nobody named: the host name in lower case. */
@@ -388,9 +378,8 @@ static int read_config(struct config_reading *in, const char *data, size_t len,
 	if (r == 0)
 		r = config_map(in, root, "", fields, config);
 	if (r == 0)
-		r = check_timeout(in, root, config);
-	if (r == 0)
 		r = find_node_name(in, config);
+	bound_timeout(config);
 	return r < 0 ? r : resolve_inventory_file(in->file, config);
 }
 
