@@ -34,24 +34,6 @@ static int check_type(int fd, uint64_t *inode)
 	return 0;
 }
 
-int netns_open(const char *path, int *fd, uint64_t *inode)
-{
-	cleanup(fd_closep) int opened = -1;
-	int r;
-
-	/* O_NONBLOCK: a FIFO in its place must not hang us. */
-	opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (opened < 0)
-		return -errno;
-
-	r = check_type(opened, inode);
-	if (r < 0)
-		return r;
-
-	*fd = take_fd(&opened);
-	return 0;
-}
-
 /* Opened once: the namespace the program was started in. */
 static int home(int *fd)
 {
@@ -92,6 +74,51 @@ int netns_run(int netns_fd, int (*fn)(void *arg), void *arg)
 	r = fn(arg);
 	return_home(home_fd);
 	return r;
+}
+
+static int open_present(void *arg)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	*(int *)arg = fd;
+	return 0;
+}
+
+/*
+ * A file opened by its bind mount keeps the mount busy: whoever made it could
+ * not unmount it (without MNT_DETACH) while we hold the namespace. The file
+ * that proc shows from inside is the same namespace and keeps nothing. Who may
+ * not enter keeps the first.
+ */
+static void let_go_of_mount(int *fd)
+{
+	int other;
+
+	if (netns_run(*fd, open_present, &other) < 0)
+		return;
+	fd_closep(fd);
+	*fd = other;
+}
+
+int netns_open(const char *path, int *fd, uint64_t *inode)
+{
+	cleanup(fd_closep) int opened = -1;
+	int r;
+
+	/* O_NONBLOCK: a FIFO in its place must not hang us. */
+	opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (opened < 0)
+		return -errno;
+
+	r = check_type(opened, inode);
+	if (r < 0)
+		return r;
+
+	let_go_of_mount(&opened);
+	*fd = take_fd(&opened);
+	return 0;
 }
 
 struct socket_request {

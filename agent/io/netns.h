@@ -14,7 +14,8 @@
 /*
  * Opens a namespace file (bind mount under /run/netns or /proc/PID/ns/net).
  * -EINVAL when it is no network namespace: a file there is somebody else's.
- * *inode identifies the namespace while any file of it is open.
+ * *inode identifies the namespace while any file of it is open. The file keeps
+ * the namespace alive, but not the mount it was found by.
  */
 int netns_open(const char *path, int *fd, uint64_t *inode);
 
