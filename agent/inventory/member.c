@@ -103,6 +103,16 @@ static bool place_of(struct member *member, const char **path, size_t *candidate
 	return *candidates > 0;
 }
 
+/* While we hold a namespace open its inode is no other's. */
+static bool is_ours(const struct subject *subject, const char *path)
+{
+	struct stat there, ours;
+
+	return subject->netns_fd >= 0 && stat(path, &there) == 0 &&
+	       fstat(subject->netns_fd, &ours) == 0 && there.st_dev == ours.st_dev &&
+	       there.st_ino == ours.st_ino;
+}
+
 static unsigned int take_netns(struct member *member, const char *path, int *fd, uint64_t inode)
 {
 	struct subject *subject = &member->subject;
@@ -127,19 +137,19 @@ static unsigned int locate_netns(struct member *member)
 	size_t candidates;
 	const char *path;
 	uint64_t inode;
+	bool found;
 
-	if (!place_of(member, &path, &candidates) || netns_open(path, &fd, &inode) < 0) {
+	found = place_of(member, &path, &candidates);
+	if (found && is_ours(subject, path))
+		return !member->reader && follow(member) ? INVENTORY_LIVE : 0;
+	if (!found || netns_open(path, &fd, &inode) < 0) {
 		bool had = subject->netns_fd >= 0;
 
 		lose_netns(member);
 		return had ? INVENTORY_NETNS | INVENTORY_LIVE : 0;
 	}
-	/* While we hold a namespace open its inode is no other's. */
-	if (subject->netns_fd < 0 || subject->netns_inode != inode) {
-		member->context->ambiguous += candidates > 1;
-		return take_netns(member, path, &fd, inode);
-	}
-	return !member->reader && follow(member) ? INVENTORY_LIVE : 0;
+	member->context->ambiguous += candidates > 1;
+	return take_netns(member, path, &fd, inode);
 }
 
 void member_doubt(struct member *member)

@@ -284,16 +284,16 @@ static void watch_folder(struct netns_watch *watch)
 		(void)timer_set(&watch->retry, FOLDER_RETRY_NS, 0);
 }
 
-static void look_again(struct netns_watch *watch)
+static void look_again(struct netns_watch *watch, bool tell)
 {
 	watch_folder(watch);
-	if (scan(watch))
+	if (scan(watch) || tell)
 		watch->changed(watch->user);
 }
 
 static int on_retry(struct timer *timer)
 {
-	look_again(container_of(timer, struct netns_watch, retry));
+	look_again(container_of(timer, struct netns_watch, retry), false);
 	return 0;
 }
 
@@ -306,14 +306,15 @@ static int on_inotify(struct loop_source *source, uint32_t events)
 	(void)events;
 	for (int i = 0; i < 16 && read(source->fd, space, sizeof(space)) > 0; i++)
 		continue;
-	look_again(watch);
+	look_again(watch, false);
 	return 0;
 }
 
 static int on_mounts(struct loop_source *source, uint32_t events)
 {
 	(void)events;
-	look_again(container_of(source, struct netns_watch, mounts));
+	/* A namespace that is used by another path may have come or gone too. */
+	look_again(container_of(source, struct netns_watch, mounts), true);
 	return 0;
 }
 

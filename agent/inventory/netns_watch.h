@@ -14,7 +14,10 @@
 
 struct netns_watch;
 
-/* A namespace appeared, vanished or has other addresses. Not called from netns_watch_new(). */
+/*
+ * A namespace appeared, vanished or has other addresses, or the mount table
+ * changed. Not called from netns_watch_new().
+ */
 typedef void (*netns_watch_changed_fn)(void *user);
 
 int netns_watch_new(struct loop *loop, const char *directory, netns_watch_changed_fn changed,
