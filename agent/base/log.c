@@ -1,14 +1,21 @@
 #include "base/log.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 /* A line is cut here: longer than any reason with its fields, shorter than PIPE_BUF, so that lines never mix. */
 #define LOG_LINE_MAX 2048
+/* Kept for the end of the line: `…"`, what was suppressed and lost, the newline. */
+#define LOG_TAIL_MAX 128
 /* Lines of one call site in one window; enough for every pod of a small node to say the same thing once. */
 #define LOG_BURST 20
 #define LOG_WINDOW_NS (10 * NSEC_PER_SEC)
@@ -22,50 +29,105 @@ static const char *const level_names[] = {
 _Static_assert(sizeof(level_names) / sizeof(level_names[0]) == _LOG_MAX, "a level has no name");
 
 static enum log_level threshold = LOG_INFO;
+static uint64_t lost, lost_unsaid;
 
 void log_set_level(enum log_level level)
 {
 	threshold = level;
 }
 
+uint64_t log_lost(void)
+{
+	return lost;
+}
+
 struct line {
 	char text[LOG_LINE_MAX];
 	size_t len;
+	bool cut; /* nothing more is taken but the tail */
 };
 
-static void put(struct line *line, char c)
+/* All of it or nothing: no escape is torn. */
+static void put(struct line *line, const char *text, size_t len)
 {
-	if (line->len < sizeof(line->text) - 2) /* room for the newline */
-		line->text[line->len++] = c;
+	line->cut = line->cut || line->len + len > sizeof(line->text) - LOG_TAIL_MAX;
+	if (line->cut)
+		return;
+	memcpy(line->text + line->len, text, len);
+	line->len += len;
 }
 
 static void put_text(struct line *line, const char *text)
 {
-	for (; *text; text++)
-		put(line, *text);
+	put(line, text, strlen(text));
 }
 
-/* A value comes from anywhere: it must not break the line or the quotes. */
-static void put_value(struct line *line, const char *value)
+/* Controls of both halves, line separators, and what turns the direction of the text around it. */
+static bool prints(uint32_t c)
 {
-	static const char hex[] = "0123456789abcdef";
+	return (c >= 0x20 && c < 0x7f) || (c >= 0xa0 && c < 0x2028) || (c > 0x202e && c < 0x2066) ||
+	       (c > 0x2069 && c != 0xfeff);
+}
 
-	put(line, '"');
-	for (; value && *value; value++) {
-		unsigned char c = (unsigned char)*value;
+/* One character of a value, which comes from anywhere: it must not break the line or the quotes. */
+static size_t put_char(struct line *line, const char *p)
+{
+	char escaped[5];
+	uint32_t c;
+	size_t len = utf8_read(p, &c);
 
-		if (c == '"' || c == '\\') {
-			put(line, '\\');
-			put(line, (char)c);
-		} else if (c < 0x20 || c == 0x7f) {
-			put_text(line, "\\x");
-			put(line, hex[c >> 4]);
-			put(line, hex[c & 15]);
-		} else {
-			put(line, (char)c);
-		}
+	if (*p == '"' || *p == '\\') {
+		put(line, (const char[]){ '\\', *p }, 2);
+	} else if (len && prints(c)) {
+		put(line, p, len);
+	} else {
+		snprintf(escaped, sizeof(escaped), "\\x%02x", (unsigned char)*p);
+		put_text(line, escaped);
+		len = 1;
 	}
-	put(line, '"');
+	return len ? len : 1;
+}
+
+static void put_field(struct line *line, const char *key, const char *value)
+{
+	static const char cut[] = "…\"";
+	char begin[64];
+
+	snprintf(begin, sizeof(begin), " %s=\"", key);
+	put_text(line, begin);
+	if (line->cut)
+		return;
+	while (value && *value && !line->cut)
+		value += put_char(line, value);
+	memcpy(line->text + line->len, line->cut ? cut : "\"", line->cut ? sizeof(cut) - 1 : 1);
+	line->len += line->cut ? sizeof(cut) - 1 : 1;
+}
+
+/* In the room that was kept; no number has more than 20 digits. */
+static void put_count(struct line *line, const char *key, uint64_t count)
+{
+	if (count)
+		line->len +=
+			(size_t)snprintf(line->text + line->len, sizeof(line->text) - line->len,
+		                         " %s=\"%" PRIu64 "\"", key, count);
+}
+
+/*
+ * Without waiting, and without O_NONBLOCK: stderr is shared with whoever started us.
+ * A pipe that polls writable has a free page, more than a line. Its last reader
+ * gone, or the journal's socket closed, there is no signal either.
+ */
+static bool write_line(const char *text, size_t len)
+{
+	struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+	ssize_t n;
+
+	n = send(STDERR_FILENO, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n >= 0 || errno != ENOTSOCK)
+		return n == (ssize_t)len;
+	if (poll(&pollfd, 1, 0) != 1 || pollfd.revents != POLLOUT)
+		return false;
+	return write(STDERR_FILENO, text, len) == (ssize_t)len;
 }
 
 static bool allowed(struct log_site *site, const struct moment *now, unsigned int *kept_back)
@@ -86,7 +148,7 @@ static bool allowed(struct log_site *site, const struct moment *now, unsigned in
 void log_line(struct log_site *site, enum log_level level, const char *text, ...)
 {
 	struct moment now = clock_now();
-	char time[CLOCK_TEXT_MAX], count[48];
+	char time[CLOCK_TEXT_MAX];
 	struct line line = { .len = 0 };
 	unsigned int kept_back;
 	const char *key;
@@ -96,25 +158,23 @@ void log_line(struct log_site *site, enum log_level level, const char *text, ...
 		return;
 
 	put_text(&line, clock_format(now.wall_us, time));
-	put(&line, ' ');
+	put_text(&line, " ");
 	put_text(&line, level_names[level]);
-	put(&line, ' ');
+	put_text(&line, " ");
 	put_text(&line, text);
 
 	va_start(args, text);
-	while ((key = va_arg(args, const char *))) {
-		put(&line, ' ');
-		put_text(&line, key);
-		put(&line, '=');
-		put_value(&line, va_arg(args, const char *));
-	}
+	while ((key = va_arg(args, const char *)))
+		put_field(&line, key, va_arg(args, const char *));
 	va_end(args);
 
-	if (kept_back) {
-		snprintf(count, sizeof(count), " suppressed=\"%u\"", kept_back);
-		put_text(&line, count);
-	}
+	put_count(&line, "suppressed", kept_back);
+	put_count(&line, "lost", lost_unsaid);
 	line.text[line.len++] = '\n';
-	if (write(STDERR_FILENO, line.text, line.len) < 0)
-		return; /* nobody reads it */
+	if (write_line(line.text, line.len)) {
+		lost_unsaid = 0;
+	} else {
+		lost++;
+		lost_unsaid++;
+	}
 }
