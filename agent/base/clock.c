@@ -36,7 +36,9 @@ const char *clock_format(int64_t wall_us, char buf[static CLOCK_TEXT_MAX])
 		seconds--;
 	}
 	gmtime_r(&seconds, &tm);
-	n = strftime(buf, CLOCK_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+	/* strftime()'s %Y has no four digits before the year 1000. */
+	n = (size_t)snprintf(buf, CLOCK_TEXT_MAX, "%04ld", tm.tm_year + 1900L);
+	n += strftime(buf + n, CLOCK_TEXT_MAX - n, "-%m-%dT%H:%M:%S", &tm);
 	snprintf(buf + n, CLOCK_TEXT_MAX - n, ".%06dZ", (int)us);
 	return buf;
 }
@@ -60,7 +62,7 @@ static int take_char(const char **p, char c)
 	return *(*p)++ == c ? 0 : -EINVAL;
 }
 
-/* ".5" is 500000; more than six digits are cut, as the API server sends nanoseconds at most. */
+/* ".5" is 500000. Nine digits at most, as Go writes; what is below a microsecond is cut. */
 static int take_fraction(const char **p, int *us)
 {
 	int digits = 0;
@@ -99,9 +101,13 @@ int clock_parse(const char *text, int64_t *wall_us)
 	tm.tm_mon -= 1;
 	normal = tm;
 	seconds = timegm(&normal);
-	/* timegm() turns 30 February into March; such a date is no date. */
+	/*
+	 * timegm() turns 30 February into March; such a date is no date. Nor is a
+	 * leap second: Go, which writes these times, has none.
+	 */
 	if (normal.tm_mon != tm.tm_mon || normal.tm_mday != tm.tm_mday ||
-	    normal.tm_hour != tm.tm_hour || normal.tm_min != tm.tm_min || tm.tm_sec > 60)
+	    normal.tm_hour != tm.tm_hour || normal.tm_min != tm.tm_min ||
+	    normal.tm_sec != tm.tm_sec)
 		return -EINVAL;
 	*wall_us = (int64_t)seconds * 1000000 + us;
 	return 0;
