@@ -4,41 +4,18 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
-
-/* Length of the valid UTF-8 sequence at p, 0 when it is none (RFC 3629: no surrogates, shortest form). */
-static size_t utf8_len(const unsigned char *p)
-{
-	static const struct {
-		unsigned char lead_min, lead_max, second_min, second_max;
-		size_t len;
-	} forms[] = {
-		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
-		{ 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		if (p[0] < forms[i].lead_min || p[0] > forms[i].lead_max)
-			continue;
-		if (p[1] < forms[i].second_min || p[1] > forms[i].second_max)
-			return 0;
-		for (size_t k = 2; k < forms[i].len; k++)
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		return forms[i].len;
-	}
-	return 0;
-}
+#include "base/utf8.h"
 
 static size_t write_char(struct buf *out, const unsigned char *p)
 {
-	static const char *const named[] = { ['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n",
-		                             ['\r'] = "\\r", ['\t'] = "\\t", ['"'] = "\\\"",
-		                             ['\\'] = "\\\\" };
+	static const char *const named[] = {
+		['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r",
+		['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\"
+	};
+	uint32_t unused;
 	size_t len;
 
 	if (*p < sizeof(named) / sizeof(named[0]) && named[*p]) {
@@ -53,12 +30,12 @@ static size_t write_char(struct buf *out, const unsigned char *p)
 		buf_append(out, p, 1);
 		return 1;
 	}
-	len = utf8_len(p);
+	len = utf8_read((const char *)p, &unused);
 	if (len) {
 		buf_append(out, p, len);
 		return len;
 	}
-	buf_text(out, "\xef\xbf\xbd");
+	buf_text(out, "\xef\xbf\xbd"); /* U+FFFD, per byte */
 	return 1;
 }
 
@@ -147,14 +124,21 @@ void encode_i64(struct encode *e, const char *key, int64_t value)
 	buf_format(e->out, "%" PRId64, value);
 }
 
+/* The fewest digits that read back as the same number: 0.1, not 0.10000000000000001. */
 void encode_double(struct encode *e, const char *key, double value)
 {
+	int digits = 15;
+	char text[32];
+
 	if (!isfinite(value)) { /* JSON has no such numbers */
 		encode_null(e, key);
 		return;
 	}
+	do
+		snprintf(text, sizeof(text), "%.*g", digits, value);
+	while (digits++ < 17 && strtod(text, NULL) != value);
 	begin(e, key);
-	buf_format(e->out, "%.17g", value);
+	buf_text(e->out, text);
 }
 
 void encode_bool(struct encode *e, const char *key, bool value)
@@ -187,5 +171,5 @@ void encode_time(struct encode *e, const char *key, int64_t wall_us)
 void encode_raw(struct encode *e, const char *key, const char *json)
 {
 	begin(e, key);
-	buf_text(e->out, json ? json : "null");
+	buf_text(e->out, json && *json ? json : "null");
 }

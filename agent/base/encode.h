@@ -38,5 +38,5 @@ void encode_ip(struct encode *e, const char *key, const struct ip *value);
 void encode_cidr(struct encode *e, const char *key, const struct cidr *value);
 /* RFC 3339 with microseconds; 0 is written as null. */
 void encode_time(struct encode *e, const char *key, int64_t wall_us);
-/* `json` is already valid JSON: evidence kept as text. */
+/* `json` is already valid JSON: evidence kept as text. NULL and "" are written as null. */
 void encode_raw(struct encode *e, const char *key, const char *json);
