@@ -63,6 +63,8 @@ void buf_format(struct buf *buf, const char *format, ...)
 	va_start(args, format);
 	n = vsnprintf(NULL, 0, format, args);
 	va_end(args);
+	if (n < 0 && !buf->error)
+		buf->error = -EOVERFLOW; /* longer than an int can say */
 	if (n < 0 || !reserve(buf, (size_t)n))
 		return;
 

@@ -16,9 +16,10 @@ struct buf {
 	size_t len;
 	size_t capacity;
 	size_t max;
-	int error; /* 0, -ENOMEM or -EOVERFLOW; sticky until buf_clear() */
+	int error; /* 0, -ENOMEM or -EOVERFLOW; sticky until buf_reset() or buf_clear() */
 };
 
+/* A limit of SIZE_MAX / 2 at most. */
 #define BUF_INIT(limit) { .max = (limit) }
 
 void buf_append(struct buf *buf, const void *data, size_t len);

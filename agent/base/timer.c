@@ -61,7 +61,7 @@ int timer_stop(struct timer *timer)
 
 void timer_clear(struct timer *timer)
 {
-	if (timer->fd < 0)
+	if (!timer->source.loop)
 		return;
 	loop_remove(&timer->source);
 	fd_closep(&timer->fd);

@@ -22,5 +22,5 @@ int timer_init(struct timer *timer, struct loop *loop, timer_fn fn);
 /* First after delay_ns (0: at once), then every period_ns (0: once). Replaces an earlier setting. */
 int timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns);
 int timer_stop(struct timer *timer);
-/* Safe on TIMER_INIT and twice. */
+/* Safe on TIMER_INIT, on one that was only zeroed, and twice. */
 void timer_clear(struct timer *timer);
