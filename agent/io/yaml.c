@@ -418,6 +418,22 @@ static int read_top_member(struct reader *reader, const struct delivery *to, str
 	return fail_here(reader, "items: not a list");
 }
 
+/*
+ * kubectl prints `kind` after the items: a list that was cut between two of them,
+ * because it is still being written, is YAML too.
+ */
+static int expect_list_kind(struct reader *reader, const struct yaml_node *root)
+{
+	for (size_t i = 0; i < root->n; i++) {
+		const struct yaml_node *kind = &root->items[i];
+
+		if (strcmp(root->keys[i].text, "kind") == 0 && kind->type == YAML_TEXT &&
+		    kind->len >= 4 && strcmp(kind->text + kind->len - 4, "List") == 0)
+			return 0;
+	}
+	return fail_here(reader, "items without the kind of a List, is the file complete?");
+}
+
 static int read_object_document(struct reader *reader, const struct delivery *to)
 {
 	cleanup(yaml_node_freep) struct yaml_node *root = NULL;
@@ -453,6 +469,8 @@ static int read_object_document(struct reader *reader, const struct delivery *to
 	}
 	if (r == 0)
 		r = refuse_duplicates(reader, root);
+	if (r == 0 && is_list)
+		r = expect_list_kind(reader, root);
 	return r || is_list ? r : deliver(to, root);
 }
 

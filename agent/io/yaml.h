@@ -39,8 +39,8 @@ const char *yaml_type_name(enum yaml_type type); /* "text", "list" … for messa
 
 /*
  * Calls fn for every object in every document; of a document that is a List
- * (a map with `items`) for every item, one at a time, so that the whole is never
- * in memory. fn borrows the object (it may take a reference); nonzero ends and is returned.
+ * (a map with `items` and a kind that ends in List) for every item, one at a time,
+ * so that the whole is never in memory. fn borrows the object (it may take a reference); nonzero ends and is returned.
  * A list may hold what is no object, also null, which is NULL here.
  * Objects before a syntax error were delivered: the caller decides what that means.
  */

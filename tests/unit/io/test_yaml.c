@@ -274,7 +274,7 @@ static void gives_objects(void **state)
 		{ "items: null\nkind: PodList\n", "" },
 		/* Only on top is `items` a List's. */
 		{ "spec:\n  items:\n  - a: 1\n", "1:{\"spec\":{\"items\":[{\"a\":1}]}};" },
-		{ "items:\n- items:\n  - a: 1\n", "2:{\"items\":[{\"a\":1}]};" },
+		{ "items:\n- items:\n  - a: 1\nkind: XList\n", "2:{\"items\":[{\"a\":1}]};" },
 		{ "a: 9223372036854775807\nb: -9223372036854775808\nc: 0x10\nd: 0o17\ne: +5\n",
 		  "1:{\"a\":9223372036854775807,\"b\":-9223372036854775808,\"c\":16,\"d\":15,"
 		  "\"e\":5};" },
@@ -317,6 +317,11 @@ static void refuses_what_is_no_object(void **state)
 		"items: []\nitems: []\n",
 		"kind: List\nitems:\n- a: 1\nkind: List\n",
 		"items:\n- a: 1\n- a: [\n",
+		/* Cut where it is still YAML. */
+		"apiVersion: v1\nitems:\n- a: 1\n",
+		"apiVersion: v1\nitems:\n- a: 1\nkind: Li\n",
+		"apiVersion: v1\nitems:\n- a: 1\nkind:\n",
+		"items: []\nkind: [List]\n",
 	};
 
 	(void)state;
