@@ -42,3 +42,10 @@ size_t utf8_read(const char *p, uint32_t *out)
 	*out = value;
 	return len;
 }
+
+bool utf8_visible(uint32_t c)
+{
+	return c >= 0x20 && !(c >= 0x7f && c < 0xa0) && !(c >= 0x200b && c <= 0x200f) &&
+	       !(c >= 0x2028 && c <= 0x202e) && !(c >= 0x2060 && c <= 0x2069) && c != 0xad &&
+	       c != 0xfeff;
+}

@@ -6,20 +6,13 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
-/* Characters that turn the direction of text around could make a name look like another one. */
-static int is_hidden(uint32_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
-	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
-}
-
 void html_text(struct buf *out, const char *text)
 {
 	while (text && *text && !out->error) {
 		uint32_t c = 0;
 		size_t len = utf8_read(text, &c);
 
-		if (len == 0 || is_hidden(c))
+		if (len == 0 || !utf8_visible(c))
 			buf_text(out, "\xef\xbf\xbd");
 		else if (c == '&')
 			buf_text(out, "&amp;");

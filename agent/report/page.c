@@ -23,7 +23,7 @@ struct page {
 	const struct report_sources *s;
 	int64_t now_us;
 	const struct subject *subjects[SUBJECTS_MAX];
-	size_t n_subjects, states[_STATE_MAX], open;
+	size_t n_subjects, states[_STATE_MAX], open, unobserved;
 };
 
 static const char *state_class(enum subject_state state)
@@ -61,8 +61,12 @@ static void write_banner(struct page *page)
 	} else if (verified == n) {
 		buf_format(out, "<div class=\"banner ok\">Egress of %s verified",
 		           n == 1 ? "the one pod" : "all pods");
-		buf_format(out, "<small>%zu of %zu: a fresh quorum saw an allowed address, and no "
-		                "packet left another way.</small></div>", verified, n);
+		buf_text(out, "<small>A fresh quorum saw an allowed address from each, ");
+		if (page->unobserved)
+			buf_format(out, "but the packets of %zu of %zu are not observed.</small></div>",
+			           page->unobserved, n);
+		else
+			buf_text(out, "and no packet was seen to leave another way.</small></div>");
 	} else {
 		buf_format(out, "<div class=\"banner warn\">%zu of %zu pods not verified", n - verified,
 		           n);
@@ -180,12 +184,12 @@ static void write_resolved(struct page *page)
 	              "<th>Resolved<th>Reason</tr></thead><tbody>");
 	for (size_t i = 0; i < PAGE_RESOLVED_MAX &&
 	                   (v = page->s->violation(page->s->user, page->open + i)); i++) {
-		buf_format(out, "<tr><td><span class=\"badge idle\">%s</span></td><td>",
+		buf_format(out, "<tr><td><span class=\"badge idle\">%s</span></td><td class=\"any\">",
 		           violation_kind_name(v->kind));
 		write_name(out, v->namespace, v->pod);
 		buf_text(out, "</td><td data-is=\"resolved\">");
 		html_ago(out, v->resolved.wall_us, page->now_us);
-		buf_text(out, "</td><td>");
+		buf_text(out, "</td><td class=\"any\">");
 		html_text(out, v->reason);
 		buf_text(out, "</td></tr>");
 	}
@@ -215,7 +219,7 @@ static void write_row(struct page *page, const struct subject *subject)
 	const struct judge_record *record = page->s->record(page->s->user, subject->number);
 	struct buf *out = page->out;
 
-	buf_format(out, "<tr><td><span class=\"badge %s\">%s</span></td><td><b>",
+	buf_format(out, "<tr><td><span class=\"badge %s\">%s</span></td><td class=\"any\"><b>",
 	           state_class(record->state), state_name(record->state));
 	write_name(out, subject->namespace, subject->pod);
 	buf_text(out, "</b></td><td data-is=\"gateway\">");
@@ -229,7 +233,7 @@ static void write_row(struct page *page, const struct subject *subject)
 	write_observed(out, record);
 	buf_text(out, "</td><td data-is=\"last verified\">");
 	html_ago(out, record->last_proof.wall_us, page->now_us);
-	buf_text(out, "</td><td>");
+	buf_text(out, "</td><td class=\"any\">");
 	html_text(out, record->reason);
 	buf_text(out, "</td></tr>");
 }
@@ -315,7 +319,7 @@ static int write_offending_flow(void *user, struct flow *flow)
 	if (offending->n > PAGE_FLOWS_MAX)
 		return 1;
 	link = live_link_find(&subject->live, flow->key.ifindex);
-	buf_text(out, "<tr><td><b>");
+	buf_text(out, "<tr><td class=\"any\"><b>");
 	write_name(out, subject->namespace, subject->pod);
 	buf_format(out, "</b></td><td data-is=\"to\"><code>%s</code> %s",
 	           ip_format(&flow->key.remote, address),
@@ -350,6 +354,9 @@ static void gather(struct page *page)
 	page->n_subjects = source_subjects(page->s, page->subjects);
 	for (size_t i = 0; i < page->n_subjects; i++)
 		page->states[page->s->record(page->s->user, page->subjects[i]->number)->state]++;
+	for (size_t i = 0; i < page->n_subjects; i++)
+		page->unobserved +=
+			!page->s->observing(page->s->user, page->subjects[i]->number);
 	page->open = source_open(page->s);
 }
 

@@ -25,7 +25,7 @@
 	".idle{background:var(--idlebg);color:var(--idle)}" \
 	".cards{display:grid;grid-template-columns:repeat(4,1fr);gap:10px;margin-top:12px}" \
 	".card{background:var(--card);border:1px solid var(--line);border-radius:10px;" \
-	"padding:12px 16px}.card b{display:block;font-size:24px;line-height:1.2;" \
+	"padding:12px 16px}.cards b{display:block;font-size:24px;line-height:1.2;" \
 	"font-variant-numeric:tabular-nums}" \
 	".badge{display:inline-block;border-radius:6px;padding:1px 8px;font-size:13px;" \
 	"font-weight:600;white-space:nowrap}" \
@@ -34,11 +34,12 @@
 	".violation div{display:flex;flex-wrap:wrap;gap:2px 10px;align-items:baseline}" \
 	"table{width:100%;border-collapse:collapse;background:var(--card);" \
 	"border:1px solid var(--line);border-radius:10px;border-spacing:0;overflow:hidden}" \
-	"th,td{text-align:left;padding:8px 12px;vertical-align:top;overflow-wrap:anywhere}" \
-	"th{font-size:13px;font-weight:600;color:var(--dim);border-bottom:1px solid var(--line)}" \
+	"th,td{text-align:left;padding:8px 12px;vertical-align:top}" \
+	"td.any{overflow-wrap:anywhere}th{white-space:nowrap;font-size:13px;font-weight:600;color:var(--dim);border-bottom:1px solid var(--line)}" \
 	"tr+tr td{border-top:1px solid var(--line)}" \
 	"td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}" \
-	"td small{display:block;color:var(--dim)}code{font:13px ui-monospace,monospace}" \
+	"td small{display:block;color:var(--dim)}" \
+	"code{font:13px ui-monospace,monospace;white-space:nowrap}time,td.n{white-space:nowrap}" \
 	"ul.list{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:8px}" \
 	"footer{margin-top:28px;font-size:13px;color:var(--dim)}" \
 	"@media(max-width:720px){.cards{grid-template-columns:repeat(2,1fr)}" \
@@ -47,9 +48,10 @@
 	"border:1px solid var(--line);border-radius:10px;margin-bottom:10px;padding:8px 12px}" \
 	"table.wide td,table.wide td.n{display:block;padding:2px 0;border:0;text-align:left}" \
 	"table.wide td[data-is]::before{content:attr(data-is)': ';color:var(--dim)}" \
-	"table.wide td small{display:inline}}"
+	"table.wide td small{display:inline;margin-left:6px;overflow-wrap:anywhere}" \
+	"th,td{padding:8px}}"
 
-#define PAGE_STYLE_HASH "sha256-aShbM/Z7JfGJAZcJcl6si5+3jxJRW1im///MN/GAVSk="
+#define PAGE_STYLE_HASH "sha256-c3YFz8fdViZwtnQ4sPrdfVNYOc8dtayLp85ECeSl5rQ="
 
 /* Reads the page again after an event and now and then, and swaps what changed. */
 #define PAGE_SCRIPT \
