@@ -15,8 +15,15 @@
 #define GATEWAY_EXCEPTIONS_MAX 1024
 /* Gateway nodes of one pool; AKS node pools hold at most 1000. */
 #define GATEWAY_PROFILES_MAX 1024
-/* An address prefix is one CIDR; a private list has one address per gateway node NIC. */
-#define PREFIX_ITEMS_MAX 1024
+/*
+ * A public prefix is one CIDR; a private list has one address per NIC of the gateway
+ * nodepool, and a pool whose prefix is public has at most 16 nodes (/28). Held
+ * inline by every gateway: 4 KiB each.
+ */
+#define PREFIX_ITEMS_MAX 256
+/* Bytes of egressIpPrefix that we keep: that many addresses, with blanks. Of an exclude that is no CIDR: to name it. */
+#define EGRESS_PREFIX_MAX (16u << 10)
+#define BAD_EXCEPTION_MAX 128
 /* policy.clusterCidrs */
 #define CLUSTER_CIDRS_MAX 256
 /* excludedCIDRs of the CNI configuration */
@@ -24,8 +31,10 @@
 /* policy.requireGateway, and labels of one selector */
 #define REQUIRE_RULES_MAX 64
 #define SELECTOR_LABELS_MAX 16
-/* Labels of one pod that we keep: only those a selector names. */
+/* Labels of one pod that we keep. Who deploys it sets them: past this a selector has to assume that it matches. */
 #define POD_LABELS_MAX 128
+/* Bytes of one annotation that we keep: a path has at most PATH_MAX. */
+#define ANNOTATION_MAX 4096
 /* probe.echoes: each costs one request per subject and interval. */
 #define ECHOES_MAX 16
 /* http.listen and http.metrics */

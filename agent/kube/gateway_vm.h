@@ -10,7 +10,7 @@
 
 struct kube_gateway_profile {
 	char *node; /* owned */
-	struct ip primary;
+	struct ip primary;  /* all zero, which no node has, while not known */
 	bool has_secondary; /* empty while Azure has not assigned it */
 	struct ip secondary;
 };

@@ -1,5 +1,8 @@
 /*
  * Pod: identity, gateway, address, where its namespace and cgroup are if annotated.
+ *
+ * Labels and annotations are written by whoever deploys the pod. However odd,
+ * they do not make it undecodable: a pod that is left out is not watched.
  */
 #pragma once
 
@@ -15,8 +18,9 @@ struct kube_pod {
 	char *gateway;      /* owned; annotation kubernetes.azure.com/static-gateway-configuration; NULL or "": none */
 	char *netns;        /* owned; annotation egress-verifier.io/netns; NULL: none */
 	char *cgroup;       /* owned; annotation egress-verifier.io/cgroup, relative to inventory.cgroupRoot or absolute */
-	struct kube_label *labels; /* owned; at most POD_LABELS_MAX, the rest is dropped */
+	struct kube_label *labels; /* owned; the first POD_LABELS_MAX */
 	size_t n_labels;
+	bool labels_cut;    /* it has more: those that are not here may have any value */
 	bool has_ip;
 	struct ip ip;       /* status.podIP */
 	bool host_network;
