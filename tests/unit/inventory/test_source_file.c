@@ -1,3 +1,6 @@
+/*
+ * The file and its folder, against an inventory that only notes what it is told.
+ */
 #include "test.h"
 
 #include <fcntl.h>
@@ -11,370 +14,488 @@
 #include "base/timer.h"
 #include "inventory/source_file.h"
 
-/*
- * An inventory that only takes names down: what is put between begin and commit
- * becomes what it has, an abort forgets it.
- */
-struct inventory {
-	struct loop *loop;
-	char has[512], next[512];
-	unsigned int commits, aborts;
-	bool open;
-	int refusal; /* of the next put */
-};
+#define POD(name)                                                                                  \
+	"- {apiVersion: v1, kind: Pod, metadata: {namespace: a, name: " name ", uid: u-" name "}}" \
+	                                                                                      "\n"
+#define LIST(items) "apiVersion: v1\nkind: List\nitems:\n" items
 
-static int note(struct inventory *inventory, const char *kind, const char *namespace,
-                const char *name)
+/* What the inventory holds, as text: the names between the last begin and commit. */
+static char held[256], staged[256];
+static unsigned int aborted, pods_put;
+static int put_result;
+static struct loop *loop;
+
+static int stage(const char *kind, const char *name)
 {
-	size_t len = strlen(inventory->next);
-	int refusal = inventory->refusal;
+	size_t len = strlen(staged);
 
-	assert_true(inventory->open);
-	inventory->refusal = 0;
-	if (refusal)
-		return refusal;
-	snprintf(inventory->next + len, sizeof(inventory->next) - len, "%s %s/%s;", kind,
-	         namespace ? namespace : "", name);
-	return 0;
+	snprintf(staged + len, sizeof(staged) - len, "%s:%s ", kind, name);
+	return put_result;
+}
+
+void inventory_begin(struct inventory *inventory)
+{
+	(void)inventory;
+	staged[0] = '\0';
 }
 
 int inventory_put_pod(struct inventory *inventory, struct kube_pod *pod)
 {
-	int r = note(inventory, "pod", pod->namespace, pod->name);
+	int r = stage("pod", pod->name);
 
+	(void)inventory;
+	pods_put++;
 	kube_pod_clear(pod);
 	return r;
 }
 
 int inventory_put_gateway(struct inventory *inventory, struct kube_gateway *gateway)
 {
-	int r = note(inventory, "gateway", gateway->namespace, gateway->name);
+	int r = stage("gateway", gateway->name);
 
+	(void)inventory;
 	kube_gateway_clear(gateway);
 	return r;
 }
 
 int inventory_put_gateway_vm(struct inventory *inventory, struct kube_gateway_vm *vm)
 {
-	int r = note(inventory, "vm", vm->namespace, vm->name);
+	int r = stage("vm", vm->name);
 
+	(void)inventory;
 	kube_gateway_vm_clear(vm);
 	return r;
 }
 
 int inventory_put_node(struct inventory *inventory, struct kube_node *node)
 {
-	int r = note(inventory, "node", NULL, node->name);
+	int r = stage("node", node->name);
 
+	(void)inventory;
 	kube_node_clear(node);
 	return r;
 }
 
-void inventory_begin(struct inventory *inventory)
-{
-	assert_false(inventory->open);
-	inventory->open = true;
-	inventory->next[0] = '\0';
-}
-
 void inventory_commit(struct inventory *inventory, const struct moment *now)
 {
-	assert_true(inventory->open && now->mono_ns);
-	inventory->open = false;
-	inventory->commits++;
-	memcpy(inventory->has, inventory->next, sizeof(inventory->has));
-	loop_stop(inventory->loop);
+	(void)inventory;
+	assert_true(now->mono_ns > 0);
+	memcpy(held, staged, sizeof(held));
 }
 
 void inventory_abort(struct inventory *inventory)
 {
-	assert_true(inventory->open);
-	inventory->open = false;
-	inventory->aborts++;
-	loop_stop(inventory->loop);
+	(void)inventory;
+	aborted++;
 }
 
-/* A folder, a loop with a deadline, and a source on the file in the folder. */
-struct bench {
-	struct loop *loop;
-	struct timer deadline;
-	struct inventory inventory;
-	struct source_file *source;
-	char folder[40], path[80];
-};
+static char root[64];
 
-static int too_late(struct timer *timer)
+static int start(void **state)
 {
-	(void)timer;
-	return -ETIME;
+	(void)state;
+	snprintf(root, sizeof(root), "/tmp/test_source.XXXXXX");
+	assert_non_null(mkdtemp(root));
+	assert_int_equal(chdir(root), 0);
+	assert_int_equal(mkdir("d", 0700), 0);
+	held[0] = '\0';
+	aborted = pods_put = 0;
+	put_result = 0;
+	return loop_new(&loop);
 }
 
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
-static void in_folder(const struct bench *bench, const char *name, char path[static 80])
-{
-	snprintf(path, 80, "%s/%s", bench->folder, name);
-}
-
-static void start(struct bench *bench, const char *text)
-{
-	bench->deadline = (struct timer)TIMER_INIT;
-	strcpy(bench->folder, "/tmp/egress-source-XXXXXX");
-	assert_non_null(mkdtemp(bench->folder));
-	in_folder(bench, "inventory.yaml", bench->path);
-	assert_int_equal(loop_new(&bench->loop), 0);
-	assert_int_equal(timer_init(&bench->deadline, bench->loop, too_late), 0);
-	bench->inventory = (struct inventory){ .loop = bench->loop };
-	if (text)
-		write_to(bench->path, text);
-	assert_int_equal(
-		source_file_new(bench->loop, bench->path, &bench->inventory, &bench->source), 0);
-}
-
-static void finish(struct bench *bench)
+static int stop(void **state)
 {
 	char command[96];
 
-	assert_null(source_file_free(bench->source));
-	timer_clear(&bench->deadline);
-	assert_null(loop_free(bench->loop));
-	snprintf(command, sizeof(command), "rm -r '%s'", bench->folder);
-	assert_int_equal(system(command), 0);
-}
-
-/* Until the file was read once more, for better or worse. */
-static void await_reading(struct bench *bench)
-{
-	assert_int_equal(timer_set(&bench->deadline, 10 * NSEC_PER_SEC, 0), 0);
-	assert_int_equal(loop_run(bench->loop), 0);
-}
-
-#define POD(name) \
-	"{apiVersion: v1, kind: Pod, metadata: {namespace: a, name: " name ", uid: u-" name "}}"
-#define LIST(items) "apiVersion: v1\nitems: [" items "]\nkind: List\n"
-
-static void takes_the_four_kinds(void **state)
-{
-	static const char *const forms[] = {
-		/* kubectl's List, another API group's Pod and a kind of no use in it */
-		"apiVersion: v1\nitems:\n- " POD(
-			"p") "\n"
-			     "- {apiVersion: v1, kind: Node, metadata: {name: n}}\n"
-			     "- {apiVersion: v1, kind: Secret, metadata: {name: s, namespace: a}}\n"
-			     "- {apiVersion: metrics.k8s.io/v1, kind: Pod, metadata: {name: x}}\n"
-			     "- {apiVersion: egressgateway.kubernetes.azure.com/v1alpha1,\n"
-			     "   kind: StaticGatewayConfiguration, metadata: {name: g, namespace: "
-		             "a}}\n"
-			     "- {apiVersion: egressgateway.kubernetes.azure.com/v1alpha1,\n"
-			     "   kind: GatewayVMConfiguration, metadata: {name: g, namespace: a}}\n"
-			     "kind: List\n",
-		/* documents */
-		"---\n" POD(
-			"p") "\n---\n{apiVersion: v1, kind: Node, metadata: {name: n}}\n---\n"
-			     "{apiVersion: v1, kind: Secret}\n---\n{apiVersion: apps/v1, kind: "
-		             "Pod}\n---\n"
-			     "apiVersion: egressgateway.kubernetes.azure.com/v1alpha1\n"
-			     "kind: StaticGatewayConfiguration\nmetadata: {name: g, namespace: "
-		             "a}\n---\n"
-			     "apiVersion: egressgateway.kubernetes.azure.com/v1alpha1\n"
-			     "kind: GatewayVMConfiguration\nmetadata: {name: g, namespace: a}\n",
-	};
-
 	(void)state;
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		const struct source_file_stats *stats;
-		struct bench bench;
+	loop_free(loop);
+	snprintf(command, sizeof(command), "rm -rf %s", root);
+	return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
+}
 
-		start(&bench, forms[i]);
-		stats = source_file_stats(bench.source);
-		assert_string_equal(bench.inventory.has, "pod a/p;node /n;gateway a/g;vm a/g;");
-		assert_int_equal(stats->reloads, 1);
-		assert_int_equal(stats->ignored, 2);
-		assert_int_equal(stats->refused, 0);
-		assert_string_equal(stats->last_refusal, "");
-		finish(&bench);
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+	assert_int_equal(fclose(file), 0);
+}
+
+static void rename_over(const char *path, const char *text)
+{
+	write_file("d/.new", text);
+	assert_int_equal(rename("d/.new", path), 0);
+}
+
+static struct source_file *open_source(const char *path)
+{
+	struct source_file *source = NULL;
+
+	assert_int_equal(source_file_new(loop, path, NULL, &source), 0);
+	return source;
+}
+
+/* The loop runs in short turns until a reading took effect or failed since `seen`. */
+static int on_turn(struct timer *timer)
+{
+	loop_stop(timer->source.loop);
+	return 0;
+}
+
+static uint64_t readings(const struct source_file *source)
+{
+	return source_file_stats(source)->reloads + source_file_stats(source)->errors;
+}
+
+static void run_until_read(const struct source_file *source, uint64_t seen)
+{
+	uint64_t deadline = clock_now().mono_ns + 20 * NSEC_PER_SEC;
+	struct timer turn = TIMER_INIT;
+
+	assert_int_equal(timer_init(&turn, loop, on_turn), 0);
+	assert_int_equal(timer_set(&turn, NSEC_PER_MSEC, NSEC_PER_MSEC), 0);
+	while (readings(source) == seen) {
+		assert_true(clock_now().mono_ns < deadline);
+		assert_int_equal(loop_run(loop), 0);
 	}
+	timer_clear(&turn);
 }
 
-static void leaves_a_bad_object_out(void **state)
+static void every_kind_finds_its_place(void **state)
 {
-	const struct source_file_stats *stats;
-	struct bench bench;
+	struct source_file *source;
 
 	(void)state;
-	start(&bench, "items:\n"
-	              "- " POD("p") "\n"
-	                            "- {apiVersion: v1, kind: Pod, metadata: {namespace: a, name: "
-	                            "q, uid: u},\n"
-	                            "   status: {podIP: 10.0.0}}\n"
-	                            "- 7\n"
-	                            "- null\n"
-	                            "- {kind: Pod}\n"
-	                            "- " POD("r") "\n"
-	                                          "kind: List\n");
-	stats = source_file_stats(bench.source);
-	assert_string_equal(bench.inventory.has, "pod a/p;pod a/r;");
-	assert_int_equal(stats->reloads, 1);
-	assert_int_equal(stats->refused, 4);
-	assert_string_equal(stats->last_error, "");
-	assert_string_equal(stats->last_refusal, "inventory.yaml:3: Pod q left out: status.podIP: "
-	                                         "not an IP address");
-
-	/* Whatever has no room is told in the same way; the next good file clears it. */
-	bench.inventory.refusal = -ENOSPC;
-	assert_int_equal(source_file_reload(bench.source), 0);
-	assert_string_equal(bench.inventory.has, "pod a/r;");
-	assert_string_equal(stats->last_refusal,
-	                    "inventory.yaml:2: Pod p left out: No space left on device");
-	assert_int_equal(stats->refused, 9);
-	write_to(bench.path, LIST(POD("p")));
-	assert_int_equal(source_file_reload(bench.source), 0);
-	assert_string_equal(stats->last_refusal, "");
-	assert_int_equal(stats->refused, 9);
-	finish(&bench);
+	write_file(
+		"d/i.yaml", LIST(POD("p1") "- {apiVersion: v1, kind: Node, metadata: {name: n1}}\n"
+	                                   "- {apiVersion: apps/v1, kind: Pod, metadata: {name: "
+	                                   "other}}\n"
+	                                   "- {apiVersion: v1, kind: Secret, metadata: {name: "
+	                                   "s}}\n") "---\n"
+						    "apiVersion: "
+	                                            "egressgateway.kubernetes.azure.com/v1alpha1\n"
+						    "kind: StaticGatewayConfiguration\nmetadata: "
+	                                            "{namespace: a, name: blue}\n"
+						    "---\n---\n"
+						    "{\"apiVersion\":\"egressgateway.kubernetes."
+	                                            "azure.com/v1alpha1\","
+						    "\"kind\":\"GatewayVMConfiguration\","
+						    "\"metadata\":{\"namespace\":\"a\",\"name\":"
+	                                            "\"blue\"}}\n");
+	source = open_source("d/i.yaml");
+	assert_string_equal(held, "pod:p1 node:n1 gateway:blue vm:blue ");
+	assert_int_equal(source_file_stats(source)->reloads, 1);
+	assert_int_equal(source_file_stats(source)->ignored, 2);
+	assert_int_equal(source_file_stats(source)->refused, 0);
+	source_file_free(source);
 }
 
-static void keeps_the_last_good_inventory(void **state)
+static void a_bad_object_is_left_out_and_named(void **state)
 {
 	static const struct {
-		const char *text, *error; /* after the path */
-	} bad[] = {
-		{ "items:\n- " POD("q") "\n- a: [\nkind: List\n", ":5:1: did not find" },
-		{ "items:\n- " POD("q") "\n- &x 1\nkind: List\n", ":3:3: anchors" },
-		{ "items: 3\n", ":1:8: items" },
-		{ "- " POD("q") "\n", ":1:1: not an object but a list" },
-		{ "", ": empty" },
+		const char *text, *held, *refusal;
+	} rows[] = {
+		{ LIST(POD("p1") "- {apiVersion: v1, kind: Pod, metadata: {namespace: a, name: "
+		                 "bad}}\n" POD("p2")),
+		  "pod:p1 pod:p2 ", "i.yaml:5: Pod bad left out: metadata.uid: missing" },
+		{ LIST(POD("p1") "- {kind: Pod}\n"), "pod:p1 ",
+		  "i.yaml:5: Pod without name left out: no Kubernetes object: apiVersion or kind "
+		  "is missing" },
+		{ LIST("- 7\n" POD("p1") "- [x]\n- {apiVersion: v1, kind: 7}\n"), "pod:p1 ",
+		  "i.yaml:4: object without name left out: no Kubernetes object: apiVersion or "
+		  "kind is missing" },
+		{ LIST("- {apiVersion: v1, kind: Node, metadata: []}\n" POD("p1")), "pod:p1 ",
+		  "i.yaml:4: Node without name left out: metadata: not an object" },
 	};
-	const struct source_file_stats *stats;
-	struct bench bench;
 
 	(void)state;
-	start(&bench, LIST(POD("p")));
-	stats = source_file_stats(bench.source);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		write_to(bench.path, bad[i].text);
-		assert_true(source_file_reload(bench.source) < 0);
-		assert_string_equal(bench.inventory.has, "pod a/p;");
-		assert_int_equal(stats->errors, i + 1);
-		assert_int_equal(strncmp(stats->last_error, bench.path, strlen(bench.path)), 0);
-		assert_int_equal(strncmp(stats->last_error + strlen(bench.path), bad[i].error,
-		                         strlen(bad[i].error)),
-		                 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct source_file *source;
+
+		write_file("d/i.yaml", rows[i].text);
+		source = open_source("d/i.yaml");
+		assert_string_equal(held, rows[i].held);
+		assert_string_equal(source_file_stats(source)->last_refusal, rows[i].refusal);
+		assert_true(source_file_stats(source)->refused > 0);
+		assert_string_equal(source_file_stats(source)->last_error, "");
+
+		write_file("d/i.yaml", LIST(POD("p9")));
+		assert_int_equal(source_file_reload(source), 0);
+		assert_string_equal(source_file_stats(source)->last_refusal, "");
+		source_file_free(source);
 	}
-	/* The ones that memory refused are no reason to lose the rest. */
-	write_to(bench.path, LIST(POD("q")));
-	bench.inventory.refusal = -ENOMEM;
-	assert_int_equal(source_file_reload(bench.source), -ENOMEM);
-	assert_string_equal(bench.inventory.has, "pod a/p;");
-
-	assert_int_equal(unlink(bench.path), 0);
-	assert_int_equal(source_file_reload(bench.source), -ENOENT);
-	assert_int_equal(stats->reloads, 1);
-	assert_int_equal(bench.inventory.aborts, stats->errors);
-	write_to(bench.path, LIST(POD("q")));
-	assert_int_equal(source_file_reload(bench.source), 0);
-	assert_string_equal(bench.inventory.has, "pod a/q;");
-	assert_string_equal(stats->last_error, "");
-	finish(&bench);
 }
 
-static void starts_without_the_file(void **state)
+static void what_finds_no_room_is_counted(void **state)
 {
-	struct source_file *untouched = (struct source_file *)&state, *source = untouched;
-	struct bench bench;
+	struct source_file *source;
 
 	(void)state;
-	start(&bench, NULL);
-	assert_int_equal(source_file_stats(bench.source)->errors, 1);
-	write_to(bench.path, LIST(POD("p")));
-	await_reading(&bench);
-	assert_string_equal(bench.inventory.has, "pod a/p;");
+	put_result = -ENOSPC;
+	write_file("d/i.yaml", LIST(POD("p1") POD("p2")));
+	source = open_source("d/i.yaml");
+	assert_int_equal(source_file_stats(source)->refused, 2);
+	assert_string_equal(source_file_stats(source)->last_refusal,
+	                    "i.yaml:4: Pod p1 left out: No space left on device");
 
-	assert_true(source_file_new(bench.loop, "/nonexistent/x.yaml", &bench.inventory, &source) <
-	            0);
-	assert_ptr_equal(source, untouched);
-	finish(&bench);
+	put_result = -ENOMEM; /* no reading at all rather than half of one */
+	assert_int_equal(source_file_reload(source), -ENOMEM);
+	assert_string_equal(source_file_stats(source)->last_error,
+	                    "d/i.yaml: Cannot allocate memory");
+	assert_int_equal(aborted, 1);
+	assert_int_equal(source_file_stats(source)->refused, 2);
+	source_file_free(source);
 }
 
-static void sees_every_way_of_replacing_it(void **state)
+static void a_bad_file_keeps_the_old_inventory(void **state)
 {
-	char temporary[80], version[80], link[80];
-	struct bench bench;
+	static const struct {
+		const char *text, *error;
+	} rows[] = {
+		{ LIST(POD("p2") "- {apiVersion: v1, kind: Pod, metadata: {namespace: b\n"),
+		  "d/i.yaml:6:1: " },
+		{ LIST(POD("p2") "- &x {apiVersion: v1}\n"), "d/i.yaml:5:3: " },
+		{ LIST(POD("p2")) "items: []\n", "d/i.yaml:5:1: " },
+		{ "\t", "d/i.yaml:1:" },
+		{ "\xff\xfe", "d/i.yaml:1:" },
+		{ "", "d/i.yaml: empty, expected Kubernetes objects" },
+	};
 
 	(void)state;
-	start(&bench, LIST(POD("p")));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct source_file *source;
+		const struct source_file_stats *stats;
 
-	write_to(bench.path, LIST(POD("written")));
-	await_reading(&bench);
-	assert_string_equal(bench.inventory.has, "pod a/written;");
+		write_file("d/i.yaml", LIST(POD("p1")));
+		source = open_source("d/i.yaml");
+		stats = source_file_stats(source);
+		write_file("d/i.yaml", rows[i].text);
+		assert_true(source_file_reload(source) < 0);
+		if (strncmp(stats->last_error, rows[i].error, strlen(rows[i].error)) != 0)
+			fail_msg("row %zu: %s", i, stats->last_error);
+		assert_string_equal(held, "pod:p1 ");
+		assert_int_equal(stats->errors, 1);
+		assert_int_equal(stats->reloads, 1);
+		assert_int_equal(aborted, i + 1);
 
-	in_folder(&bench, "inventory.yaml.tmp", temporary);
-	write_to(temporary, LIST(POD("renamed")));
-	assert_int_equal(rename(temporary, bench.path), 0);
-	await_reading(&bench);
-	assert_string_equal(bench.inventory.has, "pod a/renamed;");
-
-	/* As the kubelet mounts a ConfigMap: name -> ..data/name, ..data -> a version. */
-	in_folder(&bench, "v1", version);
-	assert_int_equal(mkdir(version, 0700), 0);
-	in_folder(&bench, "v1/inventory.yaml", version);
-	write_to(version, LIST(POD("one")));
-	in_folder(&bench, "v2", version);
-	assert_int_equal(mkdir(version, 0700), 0);
-	in_folder(&bench, "v2/inventory.yaml", version);
-	write_to(version, LIST(POD("two")));
-	in_folder(&bench, "..data", link);
-	assert_int_equal(symlink("v1", link), 0);
-	assert_int_equal(symlink("..data/inventory.yaml", temporary), 0);
-	assert_int_equal(rename(temporary, bench.path), 0);
-	await_reading(&bench);
-	assert_string_equal(bench.inventory.has, "pod a/one;");
-
-	in_folder(&bench, "..data_tmp", temporary);
-	assert_int_equal(symlink("v2", temporary), 0);
-	assert_int_equal(rename(temporary, link), 0);
-	await_reading(&bench);
-	assert_string_equal(bench.inventory.has, "pod a/two;");
-	finish(&bench);
+		write_file("d/i.yaml", LIST(POD("p3")));
+		assert_int_equal(source_file_reload(source), 0);
+		assert_string_equal(held, "pod:p3 ");
+		assert_string_equal(stats->last_error, "");
+		source_file_free(source);
+	}
 }
 
-/* Several steps of one change are one reading; what is beside the file is none of ours. */
-static void reads_a_burst_once(void **state)
+static void a_change_takes_effect_by_itself(void **state)
 {
-	struct bench bench;
-	char other[80];
+	struct source_file *source;
+	uint64_t seen;
 
 	(void)state;
-	start(&bench, LIST(POD("p")));
-	for (int i = 0; i < 10; i++)
-		write_to(bench.path, LIST(POD("q")));
-	await_reading(&bench);
-	assert_int_equal(source_file_stats(bench.source)->reloads, 2);
+	write_file("d/i.yaml", LIST(POD("p1")));
+	source = open_source("d/i.yaml");
 
-	in_folder(&bench, "other.yaml", other);
-	write_to(other, LIST(POD("r")));
-	assert_int_equal(timer_set(&bench.deadline, 150 * NSEC_PER_MSEC, 0), 0);
-	assert_int_equal(loop_run(bench.loop), -ETIME);
-	assert_int_equal(source_file_stats(bench.source)->reloads, 2);
-	finish(&bench);
+	seen = readings(source);
+	write_file("d/i.yaml", LIST(POD("in-place")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:in-place ");
+
+	seen = readings(source);
+	rename_over("d/i.yaml", LIST(POD("renamed")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:renamed ");
+
+	/* Gone: it says so and keeps what it has. */
+	seen = readings(source);
+	assert_int_equal(unlink("d/i.yaml"), 0);
+	run_until_read(source, seen);
+	assert_string_equal(source_file_stats(source)->last_error,
+	                    "d/i.yaml: No such file or directory");
+	assert_string_equal(held, "pod:renamed ");
+
+	seen = readings(source);
+	assert_int_equal(mkdir("d/i.yaml", 0700), 0);
+	run_until_read(source, seen);
+	assert_string_equal(source_file_stats(source)->last_error, "d/i.yaml: Is a directory");
+
+	seen = readings(source);
+	assert_int_equal(rmdir("d/i.yaml"), 0);
+	write_file("d/i.yaml", LIST(POD("again")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:again ");
+	source_file_free(source);
+}
+
+static void a_file_may_come_later(void **state)
+{
+	struct source_file *source = open_source("d/i.yaml");
+	uint64_t seen = readings(source);
+
+	(void)state;
+	assert_int_equal(source_file_stats(source)->errors, 1);
+	assert_string_equal(source_file_stats(source)->last_error,
+	                    "d/i.yaml: No such file or directory");
+	write_file("d/i.yaml", LIST(POD("p1")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:p1 ");
+	source_file_free(source);
+}
+
+/* kubectl get … >i.yaml takes its time: what is there before it closes is not the answer. */
+static void a_file_is_read_when_its_writer_has_closed_it(void **state)
+{
+	struct source_file *source = open_source("d/i.yaml");
+	uint64_t seen = readings(source), until = clock_now().mono_ns + 200 * NSEC_PER_MSEC;
+	struct timer turn = TIMER_INIT;
+	FILE *file = fopen("d/i.yaml", "we");
+
+	(void)state;
+	assert_non_null(file);
+	fputs(LIST(POD("p1")), file);
+	fflush(file);
+	assert_int_equal(timer_init(&turn, loop, on_turn), 0);
+	assert_int_equal(timer_set(&turn, NSEC_PER_MSEC, NSEC_PER_MSEC), 0);
+	while (clock_now().mono_ns < until)
+		assert_int_equal(loop_run(loop), 0);
+	timer_clear(&turn);
+	assert_int_equal(readings(source), seen);
+
+	fputs(POD("p2"), file);
+	assert_int_equal(fclose(file), 0);
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:p1 pod:p2 ");
+	source_file_free(source);
+}
+
+/* As the kubelet does: i.yaml -> ..data/i.yaml, ..data -> ..1, replaced by a rename. */
+static void a_mounted_configmap_may_change(void **state)
+{
+	struct source_file *source;
+	uint64_t seen;
+
+	(void)state;
+	assert_int_equal(mkdir("d/..1", 0700) | mkdir("d/..2", 0700), 0);
+	write_file("d/..1/i.yaml", LIST(POD("one")));
+	write_file("d/..2/i.yaml", LIST(POD("two")));
+	assert_int_equal(symlink("..1", "d/..data") | symlink("..data/i.yaml", "d/i.yaml"), 0);
+	source = open_source("d/i.yaml");
+	assert_string_equal(held, "pod:one ");
+
+	seen = readings(source);
+	assert_int_equal(symlink("..2", "d/..data_tmp"), 0);
+	assert_int_equal(rename("d/..data_tmp", "d/..data"), 0);
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:two ");
+	source_file_free(source);
+}
+
+static void the_folder_may_be_replaced(void **state)
+{
+	struct source_file *source;
+	uint64_t seen;
+
+	(void)state;
+	write_file("d/i.yaml", LIST(POD("one")));
+	source = open_source("d/i.yaml");
+	assert_int_equal(mkdir("e", 0700), 0);
+	write_file("e/i.yaml", LIST(POD("two")));
+
+	seen = readings(source);
+	assert_int_equal(rename("d", "old") | rename("e", "d"), 0);
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:two ");
+
+	seen = readings(source);
+	write_file("d/i.yaml", LIST(POD("three")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:three ");
+
+	/* Gone for good, then back: it looks again. */
+	seen = readings(source);
+	assert_int_equal(unlink("d/i.yaml") | rmdir("d"), 0);
+	run_until_read(source, seen);
+	if (source_file_stats(source)->reloads + 1 == readings(source) &&
+	    strstr(source_file_stats(source)->last_error, "d/i.yaml")) {
+		seen = readings(source);
+		run_until_read(source, seen);
+	}
+	assert_string_equal(source_file_stats(source)->last_error,
+	                    "d: not watched: No such file or directory");
+	assert_string_equal(held, "pod:three ");
+	assert_int_equal(mkdir("d", 0700), 0);
+	write_file("d/i.yaml", LIST(POD("four")));
+	while (strcmp(held, "pod:four ") != 0)
+		run_until_read(source, readings(source));
+	source_file_free(source);
+}
+
+static void a_path_without_folder_is_watched_too(void **state)
+{
+	struct source_file *source;
+	uint64_t seen;
+
+	(void)state;
+	write_file("i.yaml", LIST(POD("p1")));
+	source = open_source("i.yaml");
+	seen = readings(source);
+	write_file("i.yaml", LIST(POD("p2")));
+	run_until_read(source, seen);
+	assert_string_equal(held, "pod:p2 ");
+	source_file_free(source);
+
+	source = (struct source_file *)&loop;
+	assert_int_equal(source_file_new(loop, "missing/i.yaml", NULL, &source), -ENOENT);
+	assert_ptr_equal(source, &loop);
+	assert_null(source_file_free(NULL));
+}
+
+static void large_files_are_read(void **state)
+{
+	struct source_file *source;
+	FILE *file = fopen("d/i.yaml", "we");
+	uint64_t before;
+
+	(void)state;
+	assert_non_null(file);
+	fputs(LIST(""), file);
+	for (unsigned int i = 0; ftell(file) < 10 << 20; i++)
+		fprintf(file,
+		        "- apiVersion: v1\n  kind: Pod\n  metadata:\n    namespace: a\n"
+		        "    name: p%u\n    uid: u%u\n    labels: {app: x%u}\n  spec:\n"
+		        "    containers:\n    - {image: x, name: main}\n    nodeName: w1\n",
+		        i, i, i);
+	assert_int_equal(fclose(file), 0);
+	before = clock_now().mono_ns;
+	source = open_source("d/i.yaml");
+	print_message("10 MiB, %u pods: %llu ms\n", pods_put,
+	              (unsigned long long)((clock_now().mono_ns - before) / NSEC_PER_MSEC));
+	assert_int_equal(source_file_stats(source)->reloads, 1);
+	assert_int_equal(source_file_stats(source)->refused, 0);
+	assert_true(pods_put > 50000);
+
+	assert_int_equal(truncate("d/i.yaml", 1LL << 32), 0);
+	assert_int_equal(source_file_reload(source), -EFBIG);
+	assert_string_equal(source_file_stats(source)->last_error, "d/i.yaml: File too large");
+	source_file_free(source);
 }
 
 int main(void)
 {
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, start, stop)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(takes_the_four_kinds),
-		cmocka_unit_test(leaves_a_bad_object_out),
-		cmocka_unit_test(keeps_the_last_good_inventory),
-		cmocka_unit_test(starts_without_the_file),
-		cmocka_unit_test(sees_every_way_of_replacing_it),
-		cmocka_unit_test(reads_a_burst_once),
+		IN_FOLDER(every_kind_finds_its_place),
+		IN_FOLDER(a_bad_object_is_left_out_and_named),
+		IN_FOLDER(what_finds_no_room_is_counted),
+		IN_FOLDER(a_bad_file_keeps_the_old_inventory),
+		IN_FOLDER(a_change_takes_effect_by_itself),
+		IN_FOLDER(a_file_may_come_later),
+		IN_FOLDER(a_file_is_read_when_its_writer_has_closed_it),
+		IN_FOLDER(a_mounted_configmap_may_change),
+		IN_FOLDER(the_folder_may_be_replaced),
+		IN_FOLDER(a_path_without_folder_is_watched_too),
+		IN_FOLDER(large_files_are_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
