@@ -20,7 +20,10 @@ struct buf {
 };
 
 /* A limit of SIZE_MAX / 2 at most. */
-#define BUF_INIT(limit) { .max = (limit) }
+#define BUF_INIT(limit)        \
+	{                      \
+		.max = (limit) \
+	}
 
 void buf_append(struct buf *buf, const void *data, size_t len);
 void buf_text(struct buf *buf, const char *text);

@@ -21,7 +21,10 @@ struct encode {
 	bool need_comma[ENCODE_DEPTH_MAX + 1];
 };
 
-#define ENCODE_INIT(buf) { .out = (buf) }
+#define ENCODE_INIT(buf)     \
+	{                    \
+		.out = (buf) \
+	}
 
 /* `key` is NULL inside arrays and at the top. */
 void encode_object(struct encode *e, const char *key);

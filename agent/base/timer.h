@@ -16,7 +16,10 @@ struct timer {
 	int fd; /* owned; -1 while not initialised */
 };
 
-#define TIMER_INIT { .fd = -1 }
+#define TIMER_INIT       \
+	{                \
+		.fd = -1 \
+	}
 
 int timer_init(struct timer *timer, struct loop *loop, timer_fn fn);
 /* First after delay_ns (0: at once), then every period_ns (0: once). Replaces an earlier setting. */
