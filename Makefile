@@ -128,7 +128,7 @@ $(AGENT): $(patsubst %.c,$(BUILD)/%.o,$(wildcard agent/*.c)) $(call archives,$(L
 $(BUILD)/tests/unit/%: tests/unit/%.c $$(call archives,$$(call ordered,$$(firstword $$(subst /, ,$$*))))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
-		-o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
+		-o $@ $< $(filter %.a,$^) $(shell sed -n 's,^/\* ldflags: \(.*\) \*/$$,\1,p' $<) -lcmocka $(LDLIBS)
 
 unit-build: $(UNIT)
 
