@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -113,10 +114,11 @@ static void reload(struct agent *agent)
 	config_free(agent->config);
 	agent->config = next;
 	agent_judge_settings(agent);
+	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
+	r = agent_probes_start(agent, error);
 	options = inventory_options_of(next);
-	r = inventory_reconfigure(agent->inventory, &options);
 	if (r == 0)
-		r = agent_probes_start(agent, error);
+		r = inventory_reconfigure(agent->inventory, &options);
 	for (size_t i = 0; r == 0 && i < SUBJECTS_MAX; i++)
 		if (agent->watched[i])
 			agent_probes_follow(agent, agent->watched[i]);
@@ -191,11 +193,27 @@ static int fail(char error[static 512], const char *what, int r)
 	return r;
 }
 
+/*
+ * A subject holds three descriptors and each probe in flight one or two; the
+ * usual soft limit of 1024 ends at 300 subjects.
+ */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_WANTED)
+		return;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
+		log_warn("few descriptors; some pods may stay unwatched", NULL);
+}
+
 /* In the order in which one needs another. */
 static int build(struct agent *agent, char error[static 512])
 {
 	int r;
 
+	raise_descriptor_limit();
 	r = loop_new(&agent->loop);
 	if (r == 0)
 		r = watch_signals(agent);
@@ -257,7 +275,8 @@ int agent_new(const struct agent_options *options, struct agent **out, char erro
 		return r;
 	if (!agent->config->source_file) {
 		snprintf(error, 512,
-		         "%s: inventory.source: expected file; this version does not read the API server",
+		         "%s: inventory.source: expected file; this version does not read the API "
+		         "server",
 		         options->config_path);
 		return -EINVAL;
 	}

@@ -6,13 +6,13 @@
  */
 #pragma once
 
+#include "base/timer.h"
 #include "config.h"
 #include "flow/loader.h"
 #include "flow/reader.h"
 #include "flow/table.h"
 #include "inventory/inventory.h"
 #include "inventory/source_file.h"
-#include "base/timer.h"
 #include "probe/prober.h"
 #include "probe/schedule.h"
 #include "report/report.h"
@@ -31,8 +31,8 @@ struct watched {
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
 	bool observing;           /* the packet programs are attached */
 	bool announced;           /* its first state was reported */
-	bool urgent;              /* a flow took a wrong way, the first of its kind: judge at once */
-	char attach_error[256];   /* why it is not observed; "" when it is */
+	bool urgent;            /* a flow took a wrong way, the first of its kind: judge at once */
+	char attach_error[256]; /* why it is not observed; "" when it is */
 	struct flow_ref *offending; /* owned; flows that took a wrong way, newest last */
 	size_t n_offending, offending_capacity;
 	uint64_t offending_refused; /* beyond OFFENDING_MAX: counted in the evidence, not listed */

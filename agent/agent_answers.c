@@ -72,8 +72,8 @@ static int flows_of(void *user, uint32_t subject, flow_table_fn fn, void *arg)
 
 	if (agent->reader)
 		(void)flow_reader_flush(agent->reader);
-	return subject == UINT32_MAX ? flow_table_each(agent->flows, fn, arg) :
-	                               flow_table_each_of(agent->flows, subject, fn, arg);
+	return subject == UINT32_MAX ? flow_table_each(agent->flows, fn, arg)
+	                             : flow_table_each_of(agent->flows, subject, fn, arg);
 }
 
 static void say(struct report_condition_state *out, bool ok, const char *reason)
@@ -155,9 +155,9 @@ static void condition_of(void *user, enum report_condition condition,
 	case CONDITION_EXPORT:
 	case _CONDITION_MAX:
 		say(out, true,
-		    agent->config->collector_endpoint[0] ?
-			    "this version does not export; collector.endpoint is ignored" :
-			    "no collector is configured");
+		    agent->config->collector_endpoint[0]
+		            ? "this version does not export; collector.endpoint is ignored"
+		            : "no collector is configured");
 		break;
 	}
 }
@@ -231,8 +231,8 @@ int agent_answers_start(struct agent *agent)
 	return report_new(&sources, &agent->report);
 }
 
-static int listen_on(struct agent *agent, char *const *addresses, size_t n,
-                     enum report_scope scope, char error[static 512])
+static int listen_on(struct agent *agent, char *const *addresses, size_t n, enum report_scope scope,
+                     char error[static 512])
 {
 	for (size_t i = 0; i < n; i++) {
 		int r = http_server_listen(agent->server, addresses[i], (int)scope);

@@ -132,7 +132,8 @@ int agent_flows_start(struct agent *agent)
 		return 0; /* probes and live configuration still tell something */
 	}
 	flow_loader_adopted(agent->loader, on_adopted, agent);
-	return flow_reader_new(agent->loader, agent->loop, agent->flows, &callbacks, &agent->reader);
+	return flow_reader_new(agent->loader, agent->loop, agent->flows, &callbacks,
+	                       &agent->reader);
 }
 
 static size_t links_of(const struct subject *subject, struct flow_link *out)
@@ -174,7 +175,8 @@ void agent_flows_attach(struct agent *agent, struct watched *watched)
 		return; /* comes with the namespace, the cgroup or the links */
 
 	watched->observing = r == 0;
-	snprintf(watched->attach_error, sizeof(watched->attach_error), "%s", r < 0 ? error.text : "");
+	snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
+	         r < 0 ? error.text : "");
 	if (r < 0)
 		log_warn("pod is not observed", "namespace", subject->namespace, "pod",
 		         subject->pod, "reason", error.text, NULL);
@@ -200,8 +202,7 @@ void agent_flows_classify(struct agent *agent, struct watched *watched)
 {
 	watched->n_offending = 0;
 	watched->offending_refused = 0;
-	(void)flow_table_each_of(agent->flows, watched->subject->number, reclassify,
-	                         watched);
+	(void)flow_table_each_of(agent->flows, watched->subject->number, reclassify, watched);
 }
 
 size_t agent_flows_offending(struct agent *agent, struct watched *watched,

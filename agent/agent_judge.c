@@ -5,7 +5,8 @@
 
 #include "base/log.h"
 
-static void on_violation(void *user, const struct violation *violation, enum violation_change change)
+static void on_violation(void *user, const struct violation *violation,
+                         enum violation_change change)
 {
 	struct agent *agent = user;
 	bool opened = change == VIOLATION_OPENED;
@@ -79,7 +80,8 @@ void agent_judge_now(struct agent *agent, struct watched *watched, const struct 
 		return;
 	}
 
-	judge_state(&watched->record, &input, violations_open(agent->violations, subject->uid), now);
+	judge_state(&watched->record, &input, violations_open(agent->violations, subject->uid),
+	            now);
 	if (watched->record.state != before || !watched->announced)
 		report_state(agent->report, subject, &watched->record,
 		             watched->announced ? before : _STATE_MAX);

@@ -71,8 +71,7 @@ static void on_result(void *user, const struct probe_result *result)
 
 static void start(struct agent *agent, const struct schedule_probe *due)
 {
-	struct watched *watched =
-		due->subject < SUBJECTS_MAX ? agent->watched[due->subject] : NULL;
+	struct watched *watched = due->subject < SUBJECTS_MAX ? agent->watched[due->subject] : NULL;
 	struct prober_request request = {
 		.subject = due->subject,
 		.generation = due->generation,

@@ -177,3 +177,5 @@
 #define OFFENDING_MAX 1024
 /* Everything is judged anew this often: graces end and proofs age without any event. */
 #define JUDGE_TICK_MS 1000
+/* Descriptors: three per subject and namespace, two per probe in flight, the HTTP connections. */
+#define DESCRIPTORS_WANTED 8192

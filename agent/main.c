@@ -23,11 +23,14 @@ static const struct command {
 static void usage(FILE *out)
 {
 	fprintf(out, "usage: egress-verifier COMMAND [OPTION…]\n\n"
-	             "Proves, per pod, that egress through a static egress gateway is what was declared.\n\n");
+	             "Proves, per pod, that egress through a static egress gateway is what was "
+	             "declared.\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].help);
-	fprintf(out, "\nCOMMAND --help says more. Exit status: 0 everything asked for is verified,\n"
-	             "1 an open violation, 2 usage or configuration error, 3 nothing could be decided.\n");
+	fprintf(out,
+	        "\nCOMMAND --help says more. Exit status: 0 everything asked for is verified,\n"
+	        "1 an open violation, 2 usage or configuration error, 3 nothing could be "
+	        "decided.\n");
 }
 
 int main(int argc, char **argv)
@@ -48,7 +51,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 
-	fprintf(stderr, "egress-verifier: unknown command %s, expected one of those that --help lists\n",
+	fprintf(stderr,
+	        "egress-verifier: unknown command %s, expected one of those that --help lists\n",
 	        argv[1]);
 	return EXIT_USAGE;
 }

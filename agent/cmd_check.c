@@ -1,0 +1,225 @@
+#include "commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent.h"
+#include "base/parse.h"
+#include "tables.h"
+
+#define CHECK_CONFIG "/etc/egress-verifier/config.yaml"
+/* How often it is looked whether every subject was judged. */
+#define LOOK_NS (50 * NSEC_PER_MSEC)
+
+struct check {
+	const char *config_path;
+	uint64_t wait_ns; /* 0: one round */
+	bool json;
+	char *const *pods;
+	size_t n_pods;
+
+	struct agent *agent;
+	struct timer look;
+	uint64_t deadline_ns;
+};
+
+static void usage(FILE *out)
+{
+	fprintf(out, "usage: egress-verifier check [--config FILE] [--wait D] [--output text|json]"
+	             " [NAMESPACE/POD…]\n\n"
+	             "One round of everything the agent does, then a table with a reason per row.\n"
+	             "  --config FILE   default " CHECK_CONFIG "\n"
+	             "  --wait D        until all are verified, at most D (30s, 5m)\n"
+	             "Exit status: 0 all verified, 1 an open violation, 2 usage or configuration,\n"
+	             "3 nothing could be decided.\n");
+}
+
+static bool asked_for(const struct check *check, const struct subject *subject)
+{
+	char name[600];
+
+	if (check->n_pods == 0)
+		return true;
+	snprintf(name, sizeof(name), "%s/%s", subject->namespace, subject->pod);
+	for (size_t i = 0; i < check->n_pods; i++)
+		if (strcmp(check->pods[i], name) == 0)
+			return true;
+	return false;
+}
+
+struct tally {
+	size_t subjects, judged, verified, violated;
+};
+
+/* A pod that cannot be probed is judged by what else is known of it. */
+static struct tally count(const struct check *check)
+{
+	struct tally tally = { 0 };
+
+	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
+		const struct watched *watched = check->agent->watched[i];
+
+		if (!watched || !asked_for(check, watched->subject))
+			continue;
+		tally.subjects++;
+		tally.judged += watched->record.rounds > 0 || !watched->scheduled_inode;
+		tally.verified += watched->record.state == STATE_VERIFIED;
+		tally.violated += watched->record.state == STATE_VIOLATED;
+	}
+	return tally;
+}
+
+static int on_look(struct timer *timer)
+{
+	struct check *check = container_of(timer, struct check, look);
+	struct tally tally = count(check);
+	bool done =
+		check->wait_ns ? tally.verified == tally.subjects : tally.judged == tally.subjects;
+
+	if (done || clock_now().mono_ns >= check->deadline_ns)
+		loop_stop(check->agent->loop);
+	return 0;
+}
+
+/* What stands in the way of a verdict, for who sees an empty table. */
+static void print_conditions(const struct check *check)
+{
+	const struct source_file_stats *source = source_file_stats(check->agent->source);
+
+	if (source->last_error[0])
+		fprintf(stderr, "egress-verifier: %s\n", source->last_error);
+	else if (source->last_refusal[0])
+		fprintf(stderr, "egress-verifier: %s\n", source->last_refusal);
+	if (!check->agent->loader)
+		fprintf(stderr, "egress-verifier: no packets are observed: %s\n",
+		        check->agent->bpf_error);
+	if (count(check).subjects == 0)
+		fprintf(stderr, "egress-verifier: no pod of node %s uses a gateway or must\n",
+		        check->agent->config->node);
+}
+
+/* Prints and gives the exit status. */
+static int show(const struct check *check, const struct buf *text)
+{
+	const struct terminal terminal = terminal_of(stdout);
+	struct json_object *json = json_tokener_parse(text->data);
+	char reason[TABLES_REASON_MAX] = "";
+	int status;
+
+	if (!json) {
+		fprintf(stderr, "egress-verifier: check: %s\n", strerror(ENOMEM));
+		return EXIT_UNDECIDED;
+	}
+	if (check->json)
+		printf("%s\n", text->data);
+	else
+		tables_check(&terminal, json);
+	status = tables_judge_check(json, reason);
+	json_object_put(json);
+	return status;
+}
+
+static int answer(const struct check *check)
+{
+	cleanup(buf_clearp) struct buf text = BUF_INIT(HTTP_ANSWER_MAX);
+	size_t missing = 0;
+	int r, status;
+
+	r = report_check(check->agent->report, (const char *const *)check->pods, check->n_pods,
+	                 &missing, &text);
+	if (r == -ENOENT) {
+		fprintf(stderr, "egress-verifier: %s is no pod of node %s that uses a gateway\n",
+		        check->pods[missing], check->agent->config->node);
+		return EXIT_UNDECIDED;
+	}
+	if (r < 0) {
+		fprintf(stderr, "egress-verifier: check: %s\n", strerror(-r));
+		return EXIT_UNDECIDED;
+	}
+	status = show(check, &text);
+	print_conditions(check);
+	return status;
+}
+
+static int run(struct check *check)
+{
+	struct agent_options options = { .config_path = check->config_path, .once = true };
+	const struct config *config;
+	char error[512] = "";
+	int r, status;
+
+	r = agent_new(&options, &check->agent, error);
+	if (r < 0) {
+		fprintf(stderr, "egress-verifier: %s\n", error);
+		return EXIT_USAGE;
+	}
+
+	/* A round takes a timeout at most; the first may wait for its turn. */
+	config = check->agent->config;
+	check->deadline_ns =
+		clock_now().mono_ns +
+		(check->wait_ns ? check->wait_ns : 2 * config->timeout_ns + 2 * NSEC_PER_SEC);
+	r = timer_init(&check->look, check->agent->loop, on_look);
+	if (r == 0)
+		r = timer_set(&check->look, LOOK_NS, LOOK_NS);
+	if (r == 0)
+		r = agent_run(check->agent);
+
+	if (r < 0)
+		fprintf(stderr, "egress-verifier: check: %s\n", strerror(-r));
+	status = r < 0 ? EXIT_UNDECIDED : answer(check);
+	timer_clear(&check->look);
+	agent_free(check->agent);
+	return status;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "wait", required_argument, NULL, 'w' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct check check = { .config_path = CHECK_CONFIG, .look = TIMER_INIT };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:w:o:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			check.config_path = optarg;
+			break;
+		case 'w':
+			if (parse_duration(optarg, &check.wait_ns) < 0) {
+				fprintf(stderr,
+				        "egress-verifier: --wait: expected a duration like 30s, "
+				        "got %s\n",
+				        optarg);
+				return EXIT_USAGE;
+			}
+			break;
+		case 'o':
+			check.json = strcmp(optarg, "json") == 0;
+			if (!check.json && strcmp(optarg, "text") != 0) {
+				fprintf(stderr,
+				        "egress-verifier: --output: expected text or json, got "
+				        "%s\n",
+				        optarg);
+				return EXIT_USAGE;
+			}
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	check.pods = argv + optind;
+	check.n_pods = (size_t)(argc - optind);
+	return run(&check);
+}
