@@ -60,7 +60,7 @@ static void return_home(int home_fd)
 
 int netns_run(int netns_fd, int (*fn)(void *arg), void *arg)
 {
-	int home_fd, r;
+	int home_fd = -1, r;
 
 	if (netns_fd < 0)
 		return fn(arg);
