@@ -7,6 +7,9 @@
     traffic.py hold HOST PORT [--interval S]                          one connection that stays and talks
     traffic.py serve PORT                                             HTTP server that answers with the client's address
     traffic.py serve-udp PORT                                         UDP the same
+    traffic.py serve-talk PORT [--once]                               TCP server that repeats; --once: its listener
+                                                                      closes with the first connection
+    traffic.py dns HOST [--count N] [--interval S]                    questions for echo1.lab, each from its own port
 
 Options: --source ADDRESS binds, --timeout S (default 5), --forever instead of --count.
 A line is "UNIXTIME WHAT": the time just before the first packet of the try, so
@@ -17,6 +20,7 @@ import argparse
 import itertools
 import socket
 import sys
+import threading
 import time
 import urllib.request
 
@@ -109,11 +113,43 @@ def serve_udp(args):
         sock.sendto(f"{peer[0]} {peer[1]}\n".encode(), peer)
 
 
+def serve_talk(args):
+    server = socket.create_server(("0.0.0.0", args.port), backlog=256)
+    say(time.time(), "listening")
+    while True:
+        connection, _ = server.accept()
+        threading.Thread(target=talk, args=(connection,), daemon=args.once is False).start()
+        if args.once:
+            server.close()
+            say(time.time(), "closed the listener")
+            return 0
+
+
+def talk(connection):
+    with connection:
+        try:
+            while data := connection.recv(4096):
+                connection.sendall(data)
+        except OSError:
+            pass
+
+
+QUESTION = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05echo1\x03lab\x00\x00\x01\x00\x01"
+
+
+def dns(args):
+    started = time.time()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(args.timeout)
+        sock.sendto(QUESTION, (args.host, 53))
+        say(started, f"ok {socket.inet_ntoa(sock.recv(512)[-4:])}")
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, words in {"tcp": ("host", "port"), "udp": ("host", "port"), "hold": ("host", "port"), "http": ("url",),
-                        "serve": ("port",), "serve-udp": ("port",)}.items():
+                        "serve": ("port",), "serve-udp": ("port",), "serve-talk": ("port",), "dns": ("host",)}.items():
         command = commands.add_parser(name)
         for word in words:
             command.add_argument(word, type=int if word == "port" else str)
@@ -123,16 +159,17 @@ def main():
         command.add_argument("--source", default="")
         command.add_argument("--timeout", type=float, default=5)
         command.add_argument("--forever", action="store_true")
+        command.add_argument("--once", action="store_true")
     args = parser.parse_args()
     if args.command == "udp":
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((args.source, 0))
             sock.settimeout(args.timeout)
             return repeat(args, lambda: udp(args, sock))
-    single = {"hold": hold, "serve": serve, "serve-udp": serve_udp}
+    single = {"hold": hold, "serve": serve, "serve-udp": serve_udp, "serve-talk": serve_talk}
     if args.command in single:
         return single[args.command](args)
-    return repeat(args, lambda: {"tcp": tcp, "http": http}[args.command](args))
+    return repeat(args, lambda: {"tcp": tcp, "http": http, "dns": dns}[args.command](args))
 
 
 if __name__ == "__main__":

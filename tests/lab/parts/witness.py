@@ -1,0 +1,101 @@
+"""What a test knows without the agent's word: when an event reached a reader, and what netfilter saw leave a pod."""
+
+import datetime
+import json
+import re
+import threading
+import time
+
+from . import agent as agent_module
+from . import host
+
+
+def unix(text):
+    """Unix time of a time as the agent writes it."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+class Events:
+    """A reader of /v1/events: what came, with the time at which it came."""
+
+    def __init__(self, agent):
+        self.agent, self.came, self.changed = agent, [], threading.Condition()
+        readers = agent.metrics()["egress_verifier_event_readers"]
+        threading.Thread(target=self._read, daemon=True).start()
+        agent.wait(lambda: agent.metrics()["egress_verifier_event_readers"] > readers, 5, "a reader of events")
+
+    def _read(self):
+        try:
+            for name, data in self.agent.events(timeout=120):
+                with self.changed:
+                    self.came.append((time.time(), name, json.loads(data)))
+                    self.changed.notify_all()
+        except OSError:
+            pass  # the agent ended
+
+    def of(self, name, kind=None, pod=None, since=0.0):
+        """[(when it came, data)] of events "violation.opened" and the like."""
+        with self.changed:
+            came = list(self.came)
+        return [(at, data) for at, event, data in came if event == name and at >= since
+                and kind in (None, data.get("kind")) and pod in (None, agent_module.pod_of(data))]
+
+    def wait(self, name, kind=None, pod=None, since=0.0, timeout=5.0):
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.of(name, kind, pod, since)
+            if found:
+                return found[0]
+            with self.changed:
+                if not self.changed.wait(deadline - time.monotonic()) and time.monotonic() > deadline:
+                    raise host.LabError(f"no {name} {kind} {pod} within {timeout} s\n{self.agent.describe()}")
+
+
+class Leaving:
+    """A rule of the pod's mangle POSTROUTING, which sees every packet after the last word about its route."""
+
+    def __init__(self, pod, *match):
+        self.pod, self.mark = pod, f"count-{id(self)}"
+        with host.inside(pod.net):
+            host.run(["iptables-nft", "-t", "mangle", "-A", "POSTROUTING", *match,
+                      "-m", "comment", "--comment", self.mark])
+
+    def read(self):
+        """(packets, bytes) since the rule is there."""
+        with host.inside(self.pod.net):
+            text = host.run(["iptables-nft-save", "-c", "-t", "mangle"])
+        line = next(line for line in text.splitlines() if self.mark in line)
+        packets, size = re.match(r"\[(\d+):(\d+)\]", line).groups()
+        return int(packets), int(size)
+
+
+def one_flow(agent, pod, **fields):
+    """The one flow of a pod with these values; None when there is none, an error when there are more."""
+    found = [flow for flow in agent.flows(pod) if all(flow[key] == value for key, value in fields.items())]
+    if len(found) > 1:
+        raise AssertionError(f"more than one flow {fields}: {found}")
+    return found[0] if found else None
+
+
+def wait_counted(agent, pod, leaving, timeout=5.0, **fields):
+    """Waits until the flow has as many packets as netfilter saw, and returns it; bytes must agree as well then."""
+    def counted():
+        flow = one_flow(agent, pod, **fields)
+        return flow if flow and flow["packets"] >= leaving.read()[0] else None
+    flow = agent.wait(counted, timeout, f"{pod} {fields} has {leaving.read()} packets and bytes, "
+                                        f"flows are {agent.flows(pod)}", 0.05)
+    assert (flow["packets"], flow["bytes"]) == leaving.read()
+    return flow
+
+
+def round_after(agent, pod, moment, timeout=10.0):
+    """Waits for a round of the pod's probes that ended after `moment`; the subject."""
+    def later():
+        subject = agent.subject(pod)
+        echoes = subject["observed"]["echoes"] if subject else []
+        return subject if echoes and all(e["finished"] and unix(e["finished"]) > moment for e in echoes) else None
+    return agent.wait(later, timeout, f"a round of {pod} after {moment}")
+
+
+def open_kinds(agent, pod=None):
+    return {violation["kind"] for violation in agent.violations(state="open", pod=pod)}
