@@ -1,74 +1,91 @@
-#!/bin/sh
-# `make check`: what a machine can see in the sources. One line per check, and what is wrong below it.
+#!/bin/bash
+# `make check`: what a machine can see in the sources. One line per check, and below it what it found.
 cd "$(dirname "$0")/../.." || exit 2
 failed=0
 
-verdict() { # verdict NAME OUTPUT: no output is good
-	if [ -n "$2" ]; then
-		printf 'FAIL %s\n%s\n' "$1" "$2"
+# verdict NAME COMMAND…: good when the command succeeds and says nothing.
+verdict() {
+	local name=$1 output status
+	shift
+	output=$("$@" 2>&1)
+	status=$?
+	if [ $status -ne 0 ] || [ -n "$output" ]; then
+		printf 'FAIL %s\n%s\n' "$name" "${output:-(exit status $status)}"
 		failed=1
 	else
-		printf 'ok   %s\n' "$1"
+		printf 'ok   %s\n' "$name"
 	fi
 }
 
-# New files count before they are committed.
-files() { git ls-files -co --exclude-standard -- "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
-sources=$(files '*.c' '*.h')
-agent=$(files 'agent/*.c' 'agent/*.h')
+# Also what is not committed yet, but not what is ignored or deleted.
+files() {
+	git ls-files -co --exclude-standard -- "$@" | sort -u | while read -r f; do [ ! -f "$f" ] || echo "$f"; done
+}
+mapfile -t sources < <(files 'agent/*.[ch]' 'bpf/*.[ch]' 'tests/*.[ch]')
+mapfile -t agent < <(files 'agent/*.[ch]')
+if [ "${#agent[@]}" -lt 2 ]; then
+	echo 'FAIL there are no sources; this is to be run in a clone' >&2
+	exit 2
+fi
 
-# shellcheck disable=SC2086
-bad_format() {
-	clang-format --dry-run -Werror $sources 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:.* error:.*/\1/p' |
-		sort | uniq -c | sed 's/^ *\([0-9]*\) \(.*\)/\2: \1 places; make format/'
+# nowhere PATTERN: occurs in no source of the agent.
+nowhere() {
+	grep -nE "$1" "${agent[@]}"
+	[ $? -eq 1 ]
 }
 
-only_in() { # only_in NAME PATTERN FILE…: PATTERN occurs in no other file
-	name=$1 pattern=$2
-	shift 2
-	# shellcheck disable=SC2086
-	verdict "$name" "$(grep -lE "$pattern" $agent | grep -vxF "$(printf '%s\n' "$@")")"
+# only_in PATTERN FILE…: occurs in these, globs, and nowhere else; in at least one, or the check is blind.
+only_in() {
+	local pattern=$1 file place seen=0 status=0
+	shift
+	while read -r file; do
+		for place in "$@"; do
+			# shellcheck disable=SC2053
+			[[ $file == $place ]] && { seen=1; continue 2; }
+		done
+		echo "$file"
+		status=1
+	done < <(grep -lE "$pattern" "${agent[@]}")
+	[ $seen -eq 1 ] || echo "no file matches $pattern any more"
+	return $status
 }
 
-bad_shell() {
-	files '*.sh' .ci/run | while read -r script; do
-		case $(head -n 1 "$script") in *bash*) shell=bash ;; *) shell=sh ;; esac
-		$shell -n "$script" 2>&1
-	done
+formatted() {
+	clang-format --dry-run -Werror "${sources[@]}" 2>&1 | grep error: | head -20
+	return "${PIPESTATUS[0]}"
 }
 
-# Parsed, not compiled: leaves nothing behind.
-bad_python() {
-	files '*.py' | while read -r script; do
-		/usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$script" 2>&1
-	done
+parse_shell() {
+	local status=0 shell
+	while read -r script; do
+		case $(head -n 1 "$script") in *bash) shell=bash ;; *) shell=sh ;; esac
+		$shell -n "$script" || status=1
+	done < <(files '*.sh' .ci/run)
+	return $status
 }
 
-verdict 'layers' "$(tests/check/layers.sh 2>&1)"
-verdict 'formatting' "$(bad_format)"
+parse_python() {
+	files '*.py' | xargs -r /usr/bin/python3 -c '
+import ast, sys
+for path in sys.argv[1:]:
+    ast.parse(open(path).read(), path)'
+}
 
-only_in 'libcurl has one user' '<curl/' $(files 'agent/io/http_client.c' 'agent/io/http_transfer.*' 'agent/io/http_response.*')
-only_in 'c-ares has one user' '<ares' agent/io/dns_client.c
-only_in 'libmicrohttpd has one user' '<microhttpd' $(files 'agent/io/http_*')
-only_in 'libyaml has one user' '<yaml\.h>' agent/io/yaml.c
-only_in 'libmnl has its users in io' '<libmnl/' $(files 'agent/io/netlink*' 'agent/io/wireguard*')
-only_in 'libbpf is used in one folder' '<bpf/' $(files 'agent/flow/*')
-only_in 'the ABI of the packet programs is read in one folder' 'bpf/flow_event\.h' $(files 'agent/flow/*')
-only_in 'network namespaces are entered in one place' '(^|[^a-z_])setns\([a-z_>.-]+,' agent/io/netns.c
-only_in 'bpf(2) is called in one folder' 'SYS_bpf|__NR_bpf|[^a-z_]bpf\(BPF_' $(files 'agent/flow/*')
-
-# shellcheck disable=SC2086
+verdict 'layers' tests/check/layers.sh
+verdict 'formatting' formatted
+verdict 'libcurl has one user' only_in '<curl/' 'agent/io/http_client.c' 'agent/io/http_transfer.?' 'agent/io/http_response.?'
+verdict 'c-ares has one user' only_in '<ares' 'agent/io/dns_client.c'
+verdict 'libmicrohttpd has one user' only_in '<microhttpd' 'agent/io/http_*'
+verdict 'libyaml has one user' only_in '<yaml\.h>' 'agent/io/yaml.c'
+verdict 'libmnl has one user' only_in '<libmnl/' 'agent/io/netlink*' 'agent/io/wireguard*'
+verdict 'setns is called in one place' only_in '(^|[^a-z_])setns\(' 'agent/io/netns.?'
+verdict 'bpf is used in one folder' only_in '<bpf/' 'agent/flow/*'
+verdict 'the ABI is read in one folder' only_in 'bpf/flow_event\.h' 'agent/flow/*'
 verdict 'no unbounded or unchecked functions' \
-	"$(grep -nE '(^|[^a-zA-Z0-9_>.])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strtok|alloca)[ ]?\(' $agent)"
-# shellcheck disable=SC2086
-verdict 'numbers are read in base/parse.c' \
-	"$(grep -nE '(^|[^a-zA-Z0-9_>.])strto(u?ll?|[iu]max)[ ]?\(' $agent | grep -v '^agent/base/parse\.c:')"
-# shellcheck disable=SC2086
-verdict 'nothing is left for later' "$(grep -nE '(TODO|FIXME)|[Nn]ot (yet )?implemented' $sources)"
-
-verdict 'functions of 80 lines at most, files of 600' "$(tests/check/sizes.sh)"
-verdict 'configuration, metrics and commands are in the README' "$(tests/check/docs.sh)"
-verdict 'shell scripts parse' "$(bad_shell)"
-verdict 'python parses' "$(bad_python)"
+	nowhere '(^|[^a-zA-Z0-9_>.])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|strtol|strtoul|strtok|alloca)[ ]?\('
+verdict 'functions of 80 lines at most, files of 600' tests/check/sizes.sh
+verdict 'configuration, metrics and commands are in the README' tests/check/docs.sh
+verdict 'shell scripts parse' parse_shell
+verdict 'python parses' parse_python
 
 exit $failed

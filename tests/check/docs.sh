@@ -1,15 +1,29 @@
-#!/bin/sh
-# Every configuration key, metric, violation kind and command in the code is in the README.
+#!/bin/bash
+# Every command, verdict, metric and configuration key of the code is in the README, as a word.
 cd "$(dirname "$0")/../.." || exit 2
-want() { # want WHAT: names on standard input
+status=0
+
+# want WHAT BEFORE AFTER: each name on standard input is in the README, between these patterns.
+want() {
+	local what=$1 before=$2 after=$3 n=0 name
 	while read -r name; do
-		grep -qF "$name" README.md || echo "README.md does not mention the $1 $name"
+		n=$((n + 1))
+		grep -qE -e "$before$name$after" README.md && continue
+		echo "README.md does not mention the $what $name"
+		status=1
 	done
+	[ $n -gt 0 ] && return
+	echo "no $what was found in the sources: this check is blind"
+	status=1
 }
-sed -n 's/^[[:space:]]*{ "\([a-z]*\)", cmd_.*/\1/p' agent/main.c | want command
-sed -n 's/^[[:space:]]*\[[A-Z_]*\] = "\([a-z-]*\)",.*/\1/p' agent/verdict/verdict.c | want 'verdict'
-[ -f agent/report/metrics_table.c ] && metrics=agent/report/metrics_table.c || metrics=agent/report/metrics.c
-grep -oE '"(egress_verifier|process)_[a-z_]+"' "$metrics" | tr -d '"' | sort -u |
-	sed 's/^egress_verifier_//' | want metric
-grep -oE '\{ *"[a-zA-Z]+(\.[a-zA-Z]+)+"' agent/config.c | grep -oE '[a-zA-Z]+(\.[a-zA-Z]+)+' |
-	sed 's/.*\.//' | sort -u | want 'configuration key'
+
+word='(^|[^A-Za-z0-9_-])' end='($|[^A-Za-z0-9_-])'
+want command '`([a-z]+`, `|[^`]*)?' "$end" \
+	< <(sed -n 's/^[[:space:]]*{ "\([a-z]*\)", cmd_.*/\1/p' agent/main.c)
+want verdict '`' '`' \
+	< <(grep -oE '\[[A-Z_]+\] = "[a-z-]+"' agent/verdict/verdict.c | grep -v ATTRIBUTION | grep -oE '[a-z][a-z-]+')
+want metric '(^|[^A-Za-z0-9-])(egress_verifier_)?' '(_total|_info)?($|[^a-z_])' \
+	< <(grep -oE '\[METRIC_[A-Z_]+\] = \{ (PREFIX )?"[a-z_]+"' agent/report/metrics*.c | sed 's/.*"\(.*\)"/\1/')
+want 'configuration key' "$word" ':' \
+	< <(grep -hoE '\{ "[a-zA-Z.]+", (decode|config)_' agent/config*.c | sed 's/.*"\(.*\)".*/\1/; s/.*\.//' | sort -u)
+exit $status
