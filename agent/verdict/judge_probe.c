@@ -73,11 +73,12 @@ static void apply_good(struct judge_record *record, const struct round *round,
 }
 
 /*
- * One of the echoes that are silent for the pod answered the node lately: the
- * echo lives. Echoes that cannot prove anything vouch for nothing.
+ * One of the echoes that are silent for the pod answered a question that the
+ * node asked after the silence began: the echo lives. Echoes that cannot prove
+ * anything vouch for nothing.
  */
-static bool node_reaches(const struct judge_input *input, const struct round *round,
-                         const struct moment *now)
+static bool node_reaches(const struct judge_record *record, const struct judge_input *input,
+                         const struct round *round, const struct moment *now)
 {
 	const struct judge_context *context = input->context;
 
@@ -86,6 +87,7 @@ static bool node_reaches(const struct judge_input *input, const struct round *ro
 
 		if (round->witness[i].standing == WITNESS_SILENT && control->finished.wall_us &&
 		    control->outcome == PROBE_ANSWERED &&
+		    control->started.mono_ns >= record->silent_since.mono_ns &&
 		    judge_age(now, &control->finished) <=
 		            CONTROL_INTERVALS * input->settings->interval_ns)
 			return true;
@@ -108,10 +110,10 @@ static void apply_silence(struct judge_record *record, const struct judge_input 
 	if (record->silent_rounds++ == 0)
 		record->silent_since = *first;
 	record->silent_last = *now;
-	if (!node_reaches(input, round, now)) {
+	if (!node_reaches(record, input, round, now)) {
 		sentence_add(record->round_reason, REASON_MAX, "; %s",
 		             input->context->node_control
-		                     ? "no echo is reachable from the node either"
+		                     ? "no echo answered the node since then either"
 		                     : "the node's control probe is off");
 		return;
 	}
@@ -166,7 +168,9 @@ void judge_round(struct judge_record *record, const struct judge_input *input,
 		return;
 	}
 
-	round_weigh(input->subject, input->settings, record->peer, results, n, &round);
+	round_weigh(input->subject, input->settings,
+	            input->context->node_control ? input->context->node_results : NULL,
+	            record->peer, results, n, &round);
 	keep_results(record, input, results, n);
 	round_describe(&round, input->settings, record->round_reason);
 	record->answered = round.responded > 0 || (round.group[ROUND_TCP].capable == 0 &&
@@ -229,20 +233,28 @@ static void write_wrong_source(const struct evidence *evidence)
 	write_controls(evidence);
 }
 
-/* How many of one transport saw the address, and of how many that could. */
+/* Per transport how many saw the address, and of how many that could. */
 static void describe_wrong(const struct judge_fault *fault, char reason[static REASON_MAX])
 {
+	static const char *const names[] = { "TCP", "UDP" };
+	size_t saw[2] = { 0 }, capable[2] = { 0 };
 	char address[IP_TEXT_MAX];
-	size_t saw = 0, capable = 0;
 
 	for (size_t i = 0; i < fault->n_witness; i++) {
-		capable += witness_capable(&fault->witness[i]);
-		saw += fault->witness[i].standing == WITNESS_OUTSIDE &&
-		       memcmp(&fault->witness[i].observed, &fault->address,
-		              sizeof(fault->address)) == 0;
+		const struct witness *witness = &fault->witness[i];
+
+		capable[witness->udp] += witness_capable(witness);
+		saw[witness->udp] +=
+			witness->standing == WITNESS_OUTSIDE &&
+			memcmp(&witness->observed, &fault->address, sizeof(fault->address)) == 0;
 	}
-	sentence_set(reason, REASON_MAX, "%zu of %zu echoes saw %s, ", saw, capable,
-	             ip_format(&fault->address, address));
+	reason[0] = '\0';
+	for (size_t i = 0; i < 2; i++)
+		if (saw[i])
+			sentence_add(reason, REASON_MAX, "%s%zu of %zu %s echo%s",
+			             reason[0] ? " and " : "", saw[i], capable[i], names[i],
+			             capable[i] == 1 ? "" : "es");
+	sentence_add(reason, REASON_MAX, " saw %s, ", ip_format(&fault->address, address));
 }
 
 int judge_wrong_source(const struct judge_record *record, const struct judge_input *input,

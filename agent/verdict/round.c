@@ -114,7 +114,61 @@ static void find_agreement(const struct round *round, bool udp, struct round_gro
 	}
 }
 
-static void weigh_group(const struct judge_settings *settings, bool udp, struct round *round)
+static bool answered(const struct probe_result *control)
+{
+	return control->finished.wall_us && control->outcome == PROBE_ANSWERED;
+}
+
+/* Addresses of one family that are both public or both private: of the same way out. */
+static bool comparable(const struct ip *a, const struct ip *b)
+{
+	return ip_is_v4(a) == ip_is_v4(b) && prefix_private(a) == prefix_private(b);
+}
+
+/*
+ * An echo that says the same to the node as to the pod, while others tell the
+ * node otherwise, may say it to everybody. Before the node asked it nobody knows.
+ */
+static bool is_doubtful(const struct witness *witness, const struct judge_settings *settings,
+                        const struct probe_result *controls)
+{
+	const struct probe_result *own = &controls[witness->echo];
+
+	if (!own->finished.wall_us)
+		return true;
+	if (!answered(own) || !same_ip(&own->observed, &witness->observed))
+		return false;
+	for (size_t i = 0; i < settings->n_echoes && i < ECHOES_MAX; i++)
+		if (answered(&controls[i]) && comparable(&controls[i].observed, &own->observed) &&
+		    !same_ip(&controls[i].observed, &own->observed))
+			return true;
+	return false;
+}
+
+/*
+ * Where fewer echoes can prove something than have to agree, the quorum is
+ * lowered: then one liar is a quorum, and what the node was told has to bear it out.
+ */
+static bool is_doubted(const struct round *round, bool udp, const struct judge_settings *settings,
+                       const struct probe_result *controls)
+{
+	const struct round_group *group = &round->group[udp ? ROUND_UDP : ROUND_TCP];
+
+	if (!controls || group->agree == 0 || group->agree >= settings->quorum)
+		return false;
+	for (size_t i = 0; i < round->n; i++) {
+		const struct witness *witness = &round->witness[i];
+
+		if (witness->udp == udp && witness->standing == WITNESS_OUTSIDE &&
+		    same_ip(&witness->observed, &group->agreed) &&
+		    is_doubtful(witness, settings, controls))
+			return true;
+	}
+	return false;
+}
+
+static void weigh_group(const struct judge_settings *settings, const struct probe_result *controls,
+                        bool udp, struct round *round)
 {
 	struct round_group *group = &round->group[udp ? ROUND_UDP : ROUND_TCP];
 	size_t quorum = settings->quorum ? settings->quorum : 1;
@@ -123,6 +177,10 @@ static void weigh_group(const struct judge_settings *settings, bool udp, struct 
 	group->quorum = at_most(quorum, group->capable);
 	group->good = group->quorum && group->allowed >= group->quorum;
 	group->wrong = group->quorum && group->agree >= group->quorum && group->allowed == 0;
+	if (group->wrong && is_doubted(round, udp, settings, controls)) {
+		group->wrong = false;
+		group->doubted = true;
+	}
 	round->good |= group->good;
 	round->wrong |= group->wrong;
 	round->unexpected |=
@@ -130,16 +188,16 @@ static void weigh_group(const struct judge_settings *settings, bool udp, struct 
 }
 
 void round_weigh(const struct subject *subject, const struct judge_settings *settings,
-                 const struct ip *peers, const struct probe_result *results, size_t n,
-                 struct round *out)
+                 const struct probe_result *controls, const struct ip *peers,
+                 const struct probe_result *results, size_t n, struct round *out)
 {
 	*out = (struct round){ 0 };
 	collect(subject, settings, peers, results, n, out);
 	for (size_t i = 0; i < out->n; i++)
 		count_witness(&out->witness[i],
 		              &out->group[out->witness[i].udp ? ROUND_UDP : ROUND_TCP], out);
-	weigh_group(settings, false, out);
-	weigh_group(settings, true, out);
+	weigh_group(settings, controls, false, out);
+	weigh_group(settings, controls, true, out);
 	out->good &= !out->wrong;
 	out->clean &= !out->group[ROUND_TCP].unexpected && !out->group[ROUND_UDP].unexpected;
 
@@ -148,25 +206,33 @@ void round_weigh(const struct subject *subject, const struct judge_settings *set
 		out->unexpected = false;
 }
 
-/* Which of a group's echoes to name: all, or only those that do not agree with the proof. */
-static void describe_members(const struct round *round, const struct judge_settings *settings,
-                             bool udp, bool dissent_only, char *reason)
+enum members {
+	ALL,
+	DISSENT,
+	INCAPABLE
+}; /* those that do not agree with the proof; that prove nothing */
+
+static bool is_member(const struct witness *witness, enum members which)
 {
-	bool first = true;
+	if (which == DISSENT)
+		return witness_capable(witness) && witness->standing != WITNESS_ALLOWED;
+	return which == ALL || !witness_capable(witness);
+}
+
+static void describe_members(const struct round *round, const struct judge_settings *settings,
+                             bool udp, enum members which, char *reason)
+{
+	const char *before = which == DISSENT ? "; but " : which == INCAPABLE ? "; " : "";
 
 	for (size_t i = 0; i < round->n; i++) {
 		const struct witness *witness = &round->witness[i];
 
-		if (witness->udp != udp)
+		if (witness->udp != udp || !is_member(witness, which))
 			continue;
-		if (dissent_only &&
-		    (witness->standing == WITNESS_ALLOWED || !witness_capable(witness)))
-			continue;
-		sentence_add(reason, REASON_MAX, "%s",
-		             first ? (dissent_only ? "; but " : "") : ", ");
+		sentence_add(reason, REASON_MAX, "%s", before);
 		witness_describe(witness, judge_echo_name(settings, witness->echo), reason,
 		                 REASON_MAX);
-		first = false;
+		before = ", ";
 	}
 }
 
@@ -186,8 +252,10 @@ static void describe_group(const struct round *round, const struct judge_setting
 		             group->good ? group->allowed : group->agree, group->capable, name,
 		             group->good ? "an allowed address, " : "",
 		             ip_format(group->good ? &group->proof : &group->agreed, address));
-		if (group->good)
-			describe_members(round, settings, udp, true, reason);
+		if (group->good) {
+			describe_members(round, settings, udp, DISSENT, reason);
+			describe_members(round, settings, udp, INCAPABLE, reason);
+		}
 		return;
 	}
 	if (group->capable == 0)
@@ -195,7 +263,9 @@ static void describe_group(const struct round *round, const struct judge_setting
 	else
 		sentence_add(reason, REASON_MAX, "no quorum of %zu %s echo%s: ", group->quorum,
 		             name, group->quorum == 1 ? "" : "es");
-	describe_members(round, settings, udp, false, reason);
+	describe_members(round, settings, udp, ALL, reason);
+	if (group->doubted)
+		sentence_add(reason, REASON_MAX, "; what the node is told does not bear it out");
 }
 
 void round_describe(const struct round *round, const struct judge_settings *settings,

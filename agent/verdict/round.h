@@ -15,6 +15,7 @@ struct round_group { /* one transport */
 	size_t agree;            /* of those outside: most that saw one and the same address */
 	struct ip agreed, proof; /* that address; the first allowed one */
 	bool good, wrong;
+	bool doubted; /* fewer than the quorum accuse, and the node's own answers do not bear them out */
 	/* Echoes that must not be reached through the gateway. */
 	size_t exempt, unexpected;
 };
@@ -32,10 +33,13 @@ struct round {
 	struct ip unexpected_address;
 };
 
-/* `peers`: the newest known address of each echo, all zero where there is none. */
+/*
+ * `peers`: the newest known address of each echo, all zero where there is none.
+ * `controls`: what the echoes told the node, one per echo; NULL: not asked.
+ */
 void round_weigh(const struct subject *subject, const struct judge_settings *settings,
-                 const struct ip *peers, const struct probe_result *results, size_t n,
-                 struct round *out);
+                 const struct probe_result *controls, const struct ip *peers,
+                 const struct probe_result *results, size_t n, struct round *out);
 
 /* One sentence: who saw what, and what is missing to a proof. */
 void round_describe(const struct round *round, const struct judge_settings *settings,

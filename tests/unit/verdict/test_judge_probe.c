@@ -95,7 +95,7 @@ static const struct row rows[] = {
 	  false,
 	  STATE_VIOLATED,
 	  KIND(WRONG_SOURCE_ADDRESS),
-	  "1 of 4 echoes saw " OUTBOUND },
+	  "1 of 3 TCP echoes saw " OUTBOUND },
 	{ "quorum 0 means 1",
 	  { GOOD, "!timeout", "!timeout", NULL },
 	  0,
@@ -221,7 +221,8 @@ static const struct row rows[] = {
 	  false,
 	  STATE_VERIFIED,
 	  0,
-	  "2 of 2 TCP echoes" },
+	  "2 of 2 TCP echoes saw an allowed address, " GOOD
+	  "; ifconfig is not reached through the gateway" },
 	{ "nor does it accuse",
 	  { "10.0.9.9=" OUTBOUND, "10.0.9.8=" OUTBOUND, "!timeout", NULL },
 	  2,
@@ -322,6 +323,92 @@ static void transports_are_weighed_apart(void **state)
 	}
 }
 
+#define LIE "203.0.113.250"
+
+/* A pod that only one echo of a transport can vouch for: the quorum of two is lowered to that one. */
+static void lone_accuser_needs_the_nodes_answers(void **state)
+{
+	static const struct {
+		const char *name, *node[WORLD_ECHOES], *says[WORLD_ECHOES];
+		unsigned int quorum;
+		enum subject_state state;
+		const char *reason;
+	} cases[] = {
+		{ "UDP wrong",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND },
+		  { GOOD, GOOD, GOOD, "198.51.100.9" },
+		  2,
+		  STATE_VIOLATED,
+		  "1 of 1 UDP echo saw 198.51.100.9" },
+		{ "UDP leaves as the node does",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND },
+		  { GOOD, GOOD, GOOD, OUTBOUND },
+		  2,
+		  STATE_VIOLATED,
+		  "1 of 1 UDP echo saw " OUTBOUND },
+		{ "the only one lies to everybody",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, LIE },
+		  { GOOD, GOOD, GOOD, LIE },
+		  2,
+		  STATE_VERIFIED,
+		  "udp saw " LIE "; what the node is told does not bear it out" },
+		{ "as another one does",
+		  { LIE, OUTBOUND, "!timeout", LIE },
+		  { GOOD, GOOD, LIE, LIE },
+		  2,
+		  STATE_VERIFIED,
+		  "does not bear it out" },
+		{ "not asked by the node yet",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, NULL },
+		  { GOOD, GOOD, GOOD, OUTBOUND },
+		  2,
+		  STATE_VERIFIED,
+		  "does not bear it out" },
+		{ "silent to the node",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, "!timeout" },
+		  { GOOD, GOOD, GOOD, OUTBOUND },
+		  2,
+		  STATE_VIOLATED,
+		  OUTBOUND },
+		{ "an echo inside the network sees another side of the node",
+		  { "10.50.0.4", OUTBOUND, OUTBOUND, OUTBOUND },
+		  { GOOD, GOOD, GOOD, OUTBOUND },
+		  2,
+		  STATE_VIOLATED,
+		  OUTBOUND },
+		{ "one is enough by configuration",
+		  { OUTBOUND, OUTBOUND, OUTBOUND, LIE },
+		  { GOOD, GOOD, GOOD, LIE },
+		  1,
+		  STATE_VIOLATED,
+		  LIE },
+		{ "a quorum accuses, whatever one of them says elsewhere",
+		  { OUTBOUND, OUTBOUND, LIE, OUTBOUND },
+		  { OUTBOUND, OUTBOUND, LIE, GOOD },
+		  2,
+		  STATE_VIOLATED,
+		  "2 of 3 TCP echoes saw " OUTBOUND },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bool violated = cases[i].state == STATE_VIOLATED;
+		struct world w;
+
+		world_init(&w);
+		w.settings.quorum = cases[i].quorum;
+		for (uint16_t echo = 0; echo < WORLD_ECHOES; echo++)
+			if (cases[i].node[echo])
+				w.node[echo] = answer_of(&w, echo, cases[i].node[echo], 0.5);
+		world_round(&w, 1, cases[i].says);
+		world_judge(&w, 1);
+		expect(&w, cases[i].name, cases[i].state,
+		       violated ? KIND(WRONG_SOURCE_ADDRESS) : 0);
+		expect_reason(&w, cases[i].name, cases[i].reason);
+		world_clear(&w);
+	}
+}
+
 static void names_whose_address_it_is(void **state)
 {
 	static const struct {
@@ -373,6 +460,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(weighs_one_round),
 		cmocka_unit_test(transports_are_weighed_apart),
+		cmocka_unit_test(lone_accuser_needs_the_nodes_answers),
 		cmocka_unit_test(names_whose_address_it_is),
 	};
 

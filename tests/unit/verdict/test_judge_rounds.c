@@ -151,7 +151,7 @@ static const struct silence silences[] = {
 	  -100,
 	  STATE_UNVERIFIED,
 	  0,
-	  "no echo is reachable from the node either",
+	  "no echo answered the node since then either",
 	  NULL },
 	{ "the node's answer is old",
 	  { SILENT, SILENT, SILENT, SILENT },
@@ -161,7 +161,7 @@ static const struct silence silences[] = {
 	  -100,
 	  STATE_UNVERIFIED,
 	  0,
-	  "from the node either",
+	  "answered the node since then either",
 	  NULL },
 	{ "no control probe yet",
 	  { SILENT, SILENT, SILENT, SILENT },
@@ -171,7 +171,7 @@ static const struct silence silences[] = {
 	  -100,
 	  STATE_UNVERIFIED,
 	  0,
-	  "from the node either",
+	  "answered the node since then either",
 	  NULL },
 	{ "control is off",
 	  { SILENT, SILENT, SILENT, SILENT },
@@ -275,6 +275,27 @@ static void tells_a_dead_gateway_from_a_dead_echo(void **state)
 	}
 }
 
+/* All echoes die between the node's question and the pod's: nobody knows yet that they live. */
+static void answer_from_before_the_silence_vouches_for_nothing(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_control(&w, 0.9, OUTBOUND);
+	ROUND(&w, 1, SILENT, SILENT, SILENT, SILENT);
+	ROUND(&w, 11, SILENT, SILENT, SILENT, SILENT);
+	world_judge(&w, 11);
+	expect(&w, "not asked since", STATE_UNVERIFIED, 0);
+
+	world_control(&w, 12, OUTBOUND);
+	ROUND(&w, 21, SILENT, SILENT, SILENT, SILENT);
+	world_judge(&w, 21);
+	expect(&w, "they live", STATE_VIOLATED, KIND(EGRESS_UNREACHABLE));
+	assert_int_equal(w.findings[0].count, 3);
+	world_clear(&w);
+}
+
 static void outage_has_a_length_and_ends_by_itself(void **state)
 {
 	struct json_object *evidence, *value;
@@ -341,7 +362,7 @@ static void azure_networking_is_inverted(void **state)
 		  { OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND },
 		  STATE_VIOLATED,
 		  KIND(WRONG_SOURCE_ADDRESS),
-		  "2 of 2 echoes saw " OUTBOUND },
+		  "2 of 2 TCP echoes saw " OUTBOUND },
 		{ "everything does",
 		  { GOOD, GOOD, GOOD, GOOD },
 		  STATE_VIOLATED,
@@ -435,6 +456,7 @@ int main(void)
 		cmocka_unit_test(judges_by_the_objects_of_now),
 		cmocka_unit_test(proof_goes_stale),
 		cmocka_unit_test(tells_a_dead_gateway_from_a_dead_echo),
+		cmocka_unit_test(answer_from_before_the_silence_vouches_for_nothing),
 		cmocka_unit_test(outage_has_a_length_and_ends_by_itself),
 		cmocka_unit_test(azure_networking_is_inverted),
 		cmocka_unit_test(unexpected_gateway_ends),
