@@ -23,54 +23,49 @@ static __always_inline struct place find_place(bool shared)
 	if (!shared && cpu < n_cpus)
 		return (struct place){ cpu * n_slots, n_slots - 1, false };
 	return (struct place){ n_cpus * n_slots + (cpu % n_cpus) * FLOW_SHARED_SLOTS,
-			       FLOW_SHARED_SLOTS - 1, true };
+		               FLOW_SHARED_SLOTS - 1, true };
 }
 
-/* What one packet adds; `fresh` is the slot as it begins with this packet. */
-static __always_inline void measure(struct __sk_buff *skb, const struct packet *p,
-				    struct flow_slot *fresh)
+/* Everything a slot is found and filled by. */
+struct seen {
+	const struct packet *p;
+	struct place place;
+	__u32 owner, ifindex;
+	__u64 peer; /* hash */
+};
+
+struct amount {
+	__u64 packets, bytes;
+};
+
+/* A GSO packet leaves as segments, each with the headers again. */
+static __always_inline struct amount measure(struct __sk_buff *skb, const struct packet *p)
 {
+	struct amount amount = { 1, skb->len - p->net_offset };
 	__u32 segments = skb->gso_segs;
 
-	fresh->packets = 1;
-	fresh->bytes = skb->len - p->net_offset;
 	if (segments > 1) {
-		fresh->packets = segments;
-		fresh->bytes += (segments - 1) * (p->offset - p->net_offset + p->transport_len);
+		amount.packets = segments;
+		amount.bytes += (segments - 1) * (p->offset - p->net_offset + p->transport_len);
 	}
+	return amount;
 }
 
-/* The part of the hash that both ways to look at a packet have in common. */
-static __always_inline __u64 hash_peer(const struct packet *p, __u32 owner, __u32 ifindex)
+static __always_inline bool is_connection(struct __sk_buff *skb, const struct packet *p)
 {
-	__u64 h = (p->remote[0] + seed) * 0x9e3779b97f4a7c15ULL;
-
-	h ^= (p->remote[1] + (seed >> 7)) * 0xc2b2ae3d27d4eb4fULL;
-	h ^= (((__u64)owner << 32 | ifindex) + seed) * 0xd6e8feb86659fd93ULL;
-	return h ^ h >> 32;
+	return p->protocol == IPPROTO_TCP && (p->tcp == TCP_SYN || p->tcp == TCP_SYN_ACK) &&
+	       !packet_is_retransmission(skb);
 }
 
-static __always_inline __u32 hash_tail(__u64 peer, const struct flow_id *id)
+/* The words of struct flow_id, one by one from registers. */
+static __always_inline bool is_same(const struct flow_slot *slot, const struct seen *seen,
+                                    __u32 tail)
 {
-	__u64 tail = (__u64)id->opened_by << 24 | (__u32)id->protocol << 16 | id->port;
-	__u64 h = (peer ^ tail) * 0xff51afd7ed558ccdULL;
+	const __u64 *words = (const void *)slot;
 
-	return h >> 32 ^ h >> 13;
-}
-
-static __always_inline void set_opener(struct flow_id *id, const struct packet *p,
-				       enum flow_opened_by by)
-{
-	id->opened_by = by;
-	id->port = by == FLOW_BY_POD ? p->remote_port : p->local_port;
-}
-
-static __always_inline bool is_same(const struct flow_slot *a, const struct flow_slot *b)
-{
-	const __u64 *x = (const void *)a, *y = (const void *)b;
-
-	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] &&
-	       *(const __u32 *)(x + 3) == *(const __u32 *)(y + 3);
+	return words[0] == seen->p->remote[0] && words[1] == seen->p->remote[1] &&
+	       words[2] == ((__u64)seen->ifindex << 32 | seen->owner) &&
+	       *(const __u32 *)(words + 3) == tail;
 }
 
 static __always_inline bool lock(struct flow_slot *slot, const struct place *place)
@@ -88,30 +83,35 @@ static __always_inline void unlock(struct flow_slot *slot, const struct place *p
 }
 
 static __always_inline void add_packet(struct __sk_buff *skb, const struct packet *p,
-				       struct flow_slot *slot, const struct flow_slot *fresh)
+                                       struct flow_slot *slot)
 {
-	slot->packets += fresh->packets;
-	slot->bytes += fresh->bytes;
-	if (p->protocol == IPPROTO_TCP && (p->tcp == TCP_SYN || p->tcp == TCP_SYN_ACK) &&
-	    !packet_is_retransmission(skb))
+	struct amount amount = measure(skb, p);
+
+	slot->packets += amount.packets;
+	slot->bytes += amount.bytes;
+	if (is_connection(skb, p))
 		slot->connections++;
 }
 
-/* True: counted, or not to be counted. False: another flow has the slot. */
-static __always_inline bool count_known(struct __sk_buff *skb, const struct packet *p,
-					const struct place *place, __u64 peer,
-					const struct flow_slot *fresh)
+static __always_inline __u32 slot_index(const struct seen *seen, __u32 tail)
 {
-	__u32 index = place->base + (hash_tail(peer, &fresh->id) & place->mask);
+	return seen->place.base + (hash_tail(seen->peer, tail) >> 32 & seen->place.mask);
+}
+
+/* True: counted, or not to be counted. False: another flow has the slot. */
+static __always_inline bool count_known(struct __sk_buff *skb, const struct seen *seen,
+                                        enum flow_opened_by by)
+{
+	__u32 tail = tail_of(seen->p, by), index = slot_index(seen, tail);
 	struct flow_slot *slot = bpf_map_lookup_elem(&slots, &index);
 	bool same;
 
-	if (!slot || !lock(slot, place))
+	if (!slot || !lock(slot, &seen->place))
 		return true;
-	same = is_same(slot, fresh);
+	same = is_same(slot, seen, tail);
 	if (same)
-		add_packet(skb, p, slot, fresh);
-	unlock(slot, place);
+		add_packet(skb, seen->p, slot);
+	unlock(slot, &seen->place);
 	return same;
 }
 
@@ -144,54 +144,56 @@ static __always_inline void take_over(struct flow_slot *slot, __u32 index, struc
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-static __always_inline void open_flow(struct __sk_buff *skb, const struct packet *p,
-				      const struct place *place, __u64 peer,
-				      struct flow_slot *fresh)
+static __always_inline void fill(struct __sk_buff *skb, const struct seen *seen,
+                                 enum flow_opened_by by, struct flow_slot *fresh)
 {
-	__u32 index = place->base + (hash_tail(peer, &fresh->id) & place->mask);
-	struct flow_slot *slot = bpf_map_lookup_elem(&slots, &index);
+	struct amount amount = measure(skb, seen->p);
 
-	if (!slot || !lock(slot, place))
+	__builtin_memcpy(fresh->id.remote, seen->p->remote, sizeof(fresh->id.remote));
+	fresh->id.owner = seen->owner;
+	fresh->id.ifindex = seen->ifindex;
+	fresh->id.port = by == FLOW_BY_POD ? seen->p->remote_port : seen->p->local_port;
+	fresh->id.protocol = seen->p->protocol;
+	fresh->id.opened_by = by;
+	fresh->connections = seen->p->protocol != IPPROTO_TCP || is_connection(skb, seen->p);
+	fresh->packets = amount.packets;
+	fresh->bytes = amount.bytes;
+}
+
+static __always_inline void open_flow(struct __sk_buff *skb, const struct seen *seen,
+                                      enum flow_opened_by by)
+{
+	__u32 index = slot_index(seen, tail_of(seen->p, by));
+	struct flow_slot *slot = bpf_map_lookup_elem(&slots, &index);
+	struct flow_slot fresh = { 0 };
+
+	if (!slot || !lock(slot, &seen->place))
 		return;
-	fresh->connections = p->protocol != IPPROTO_TCP ||
-			     ((p->tcp == TCP_SYN || p->tcp == TCP_SYN_ACK) &&
-			      !packet_is_retransmission(skb));
-	take_over(slot, index, fresh);
-	unlock(slot, place);
+	fill(skb, seen, by, &fresh);
+	take_over(slot, index, &fresh);
+	unlock(slot, &seen->place);
 }
 
 static __always_inline void account(struct __sk_buff *skb, const struct packet *p, __u32 owner,
-				    bool shared)
+                                    bool shared)
 {
-	__u64 peer = hash_peer(p, owner, skb->ifindex);
 	enum opener opener = opener_by_headers(p);
-	struct place place = find_place(shared);
-	struct flow_slot fresh = { 0 };
+	struct seen seen = { .p = p,
+		             .place = find_place(shared),
+		             .owner = owner,
+		             .ifindex = skb->ifindex,
+		             .peer = hash_peer(p, owner, skb->ifindex) };
 
-	__builtin_memcpy(fresh.id.remote, p->remote, sizeof(fresh.id.remote));
-	fresh.id.owner = owner;
-	fresh.id.ifindex = skb->ifindex;
-	fresh.id.protocol = p->protocol;
-	measure(skb, p, &fresh);
-
-	if (opener != OPENER_REMOTE) {
-		set_opener(&fresh.id, p, FLOW_BY_POD);
-		if (count_known(skb, p, &place, peer, &fresh))
-			return;
-	}
-	if (opener != OPENER_POD) {
-		set_opener(&fresh.id, p, FLOW_BY_REMOTE);
-		if (count_known(skb, p, &place, peer, &fresh))
-			return;
-	}
+	if (opener != OPENER_REMOTE && count_known(skb, &seen, FLOW_BY_POD))
+		return;
+	if (opener != OPENER_POD && count_known(skb, &seen, FLOW_BY_REMOTE))
+		return;
 
 	opener = find_opener(skb, p, owner, opener);
-	if (opener == OPENER_NOBODY) {
+	if (opener == OPENER_NOBODY)
 		count(FLOW_COUNT_RESET);
-		return;
-	}
-	set_opener(&fresh.id, p, opener == OPENER_REMOTE ? FLOW_BY_REMOTE : FLOW_BY_POD);
-	open_flow(skb, p, &place, peer, &fresh);
+	else
+		open_flow(skb, &seen, opener == OPENER_REMOTE ? FLOW_BY_REMOTE : FLOW_BY_POD);
 }
 
 #endif

@@ -26,7 +26,7 @@ static __always_inline enum tracking packet_tracking(struct __sk_buff *skb)
 	if (!bpf_core_field_exists(kernel_skb->_nfct))
 		return TRACKING_NONE;
 	if (bpf_probe_read_kernel(&nfct, sizeof(nfct),
-				  (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct)))
+	                          (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct)))
 		return TRACKING_NONE;
 	if (!(nfct & ~NFCT_INFO_MASK))
 		return TRACKING_NONE;

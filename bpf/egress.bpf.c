@@ -16,6 +16,8 @@
 #include "compat.bpf.h"
 #include "packet.bpf.h"
 
+#include "hash.bpf.h"
+
 #include "opener.bpf.h"
 
 #include "account.bpf.h"
@@ -25,13 +27,11 @@
 #define LOOPBACK_IFINDEX 1 /* include/linux/netdevice.h, in every namespace */
 
 /* An immediate that the loader replaces; `initial` lets the unpatched program pass the verifier. */
-#define PATCHED(which, initial)                                                        \
-	({                                                                             \
-		__u64 value_;                                                          \
-		asm volatile("%0 = %1 ll"                                              \
-			     : "=r"(value_)                                            \
-			     : "i"((__u64)(which) << 32 | (initial)));                 \
-		(__u32) value_;                                                        \
+#define PATCHED(which, initial)                                                                    \
+	({                                                                                         \
+		__u64 value_;                                                                      \
+		asm volatile("%0 = %1 ll" : "=r"(value_) : "i"((__u64)(which) << 32 | (initial))); \
+		(__u32) value_;                                                                    \
 	})
 
 /* A socket in TIME_WAIT has no cgroup any more, but it cannot open a connection either. */
@@ -59,6 +59,7 @@ static __always_inline void look_out(struct __sk_buff *skb, __u32 owner, __u32 l
 {
 	struct packet p = { 0 };
 
+	IN_MEMORY(p);
 	switch (parse(skb, l2, false, &p)) {
 	case PACKET_FLOW:
 		if (is_own_probe(skb, &p))
@@ -87,6 +88,7 @@ static __always_inline void look_in(struct __sk_buff *skb, __u32 owner, __u32 l2
 	struct packet p = { 0 };
 	__u16 port;
 
+	IN_MEMORY(p);
 	if (state && *state == TRACKED_ALWAYS)
 		return;
 	if (parse(skb, l2, true, &p) != PACKET_FLOW || p.protocol == IPPROTO_TCP ||

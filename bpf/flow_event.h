@@ -40,6 +40,9 @@
 /* Slots per CPU for what cgroup programs count. */
 #define FLOW_SHARED_SLOTS 512
 
+/* Peers that are remembered, a power of two. */
+#define FLOW_OPENED_ENTRIES 16384
+
 enum flow_opened_by {
 	FLOW_BY_POD,
 	FLOW_BY_REMOTE,
@@ -78,7 +81,8 @@ struct flow_opened {
 	__u32 kind; /* FLOW_RECORD_OPENED */
 	__u32 slot; /* index in the map */
 	struct flow_slot now;
-	struct flow_slot victim; /* the previous occupant's last state; first_ns 0: there was none */
+	struct flow_slot
+		victim; /* the previous occupant's last state; first_ns 0: there was none */
 };
 
 /* A TCP connection ended in SYN_SENT. */
@@ -107,10 +111,10 @@ enum flow_count {
 /* What the pinned maps were made for. Written once, before any program. */
 struct flow_layout {
 	__u32 version;
-	__u32 cpus;  /* CPUs with slots of their own */
-	__u32 slots; /* of one CPU, a power of two */
+	__u32 cpus;        /* CPUs with slots of their own */
+	__u32 slots;       /* of one CPU, a power of two */
 	__u32 attachments; /* made so far: upper part of the last owner number */
-	__u64 seed;  /* of the hash: a pod must not be able to choose its slots */
+	__u64 seed;        /* of the hash: a pod must not be able to choose its slots */
 };
 
 _Static_assert(sizeof(struct flow_id) == 28, "flow_id changed size");

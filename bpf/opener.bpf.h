@@ -25,12 +25,12 @@ static __always_inline enum opener opener_by_headers(const struct packet *p)
 {
 	switch (p->protocol) {
 	case IPPROTO_TCP:
-		return p->tcp == TCP_SYN     ? OPENER_POD :
-		       p->tcp == TCP_SYN_ACK ? OPENER_REMOTE :
-					       OPENER_UNKNOWN;
+		return p->tcp == TCP_SYN       ? OPENER_POD
+		       : p->tcp == TCP_SYN_ACK ? OPENER_REMOTE
+		                               : OPENER_UNKNOWN;
 	case IPPROTO_ICMP:
-		return p->icmp_type == ICMP_ECHO || p->icmp_type == ICMP_TIMESTAMP ? OPENER_POD :
-										     OPENER_REMOTE;
+		return p->icmp_type == ICMP_ECHO || p->icmp_type == ICMP_TIMESTAMP ? OPENER_POD
+		                                                                   : OPENER_REMOTE;
 	case IPPROTO_ICMPV6:
 		return p->icmp_type == ICMPV6_ECHO_REQUEST ? OPENER_POD : OPENER_REMOTE;
 	default:
@@ -38,33 +38,33 @@ static __always_inline enum opener opener_by_headers(const struct packet *p)
 	}
 }
 
-static __always_inline void opened_key(struct flow_id *key, const struct packet *p, __u32 owner,
-				       enum flow_opened_by by)
+static __always_inline __u64 fingerprint(const struct packet *p, __u32 owner,
+                                         enum flow_opened_by by)
 {
-	__builtin_memset(key, 0, sizeof(*key));
-	__builtin_memcpy(key->remote, p->remote, sizeof(key->remote));
-	key->owner = owner;
-	key->port = by == FLOW_BY_POD ? p->remote_port : p->local_port;
-	key->protocol = p->protocol;
-	key->opened_by = by;
+	return hash_tail(hash_peer(p, owner, 0), tail_of(p, by)) | 1; /* 0: nothing there */
+}
+
+static __always_inline __u64 *opened_place(__u64 fingerprint)
+{
+	__u32 index = fingerprint >> 32 & (FLOW_OPENED_ENTRIES - 1);
+
+	return bpf_map_lookup_elem(&opened, &index);
 }
 
 static __always_inline bool is_remembered(const struct packet *p, __u32 owner,
-					  enum flow_opened_by by)
+                                          enum flow_opened_by by)
 {
-	struct flow_id key;
+	__u64 wanted = fingerprint(p, owner, by), *place = opened_place(wanted);
 
-	opened_key(&key, p, owner, by);
-	return bpf_map_lookup_elem(&opened, &key);
+	return place && *place == wanted;
 }
 
 static __always_inline void remember(const struct packet *p, __u32 owner, enum flow_opened_by by)
 {
-	struct flow_id key;
-	__u8 yes = 1;
+	__u64 wanted = fingerprint(p, owner, by), *place = opened_place(wanted);
 
-	opened_key(&key, p, owner, by);
-	bpf_map_update_elem(&opened, &key, &yes, BPF_ANY);
+	if (place)
+		*place = wanted;
 }
 
 enum tracked_state {
@@ -101,17 +101,19 @@ static __always_inline bool is_listening(struct __sk_buff *skb, const struct pac
 {
 	struct bpf_sock_tuple tuple = { 0 };
 	struct bpf_sock *sk;
-	__u32 size;
+	__u32 size, off;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		size = sizeof(tuple.ipv4);
+		off = p->net_offset + offsetof(struct iphdr, saddr);
 		tuple.ipv4.dport = bpf_htons(p->local_port);
-		if (load(skb, p->net_offset + offsetof(struct iphdr, saddr), &tuple.ipv4.daddr))
+		if (bpf_skb_load_bytes(skb, off, &tuple.ipv4.daddr, sizeof(tuple.ipv4.daddr)))
 			return false;
 	} else {
 		size = sizeof(tuple.ipv6);
+		off = p->net_offset + offsetof(struct ipv6hdr, saddr);
 		tuple.ipv6.dport = bpf_htons(p->local_port);
-		if (load(skb, p->net_offset + offsetof(struct ipv6hdr, saddr), &tuple.ipv6.daddr))
+		if (bpf_skb_load_bytes(skb, off, tuple.ipv6.daddr, sizeof(tuple.ipv6.daddr)))
 			return false;
 	}
 
@@ -125,7 +127,7 @@ static __always_inline bool is_listening(struct __sk_buff *skb, const struct pac
 
 /* A TCP packet from the midst of a connection. */
 static __always_inline enum opener opener_of_tcp(struct __sk_buff *skb, const struct packet *p,
-						 __u32 owner)
+                                                 __u32 owner)
 {
 	enum tracking tracking;
 	enum bind_kind bind;
@@ -148,7 +150,7 @@ static __always_inline enum opener opener_of_tcp(struct __sk_buff *skb, const st
 }
 
 static __always_inline enum opener opener_of_other(struct __sk_buff *skb, const struct packet *p,
-						   __u32 owner)
+                                                   __u32 owner)
 {
 	enum tracking tracking = packet_tracking(skb);
 
@@ -165,7 +167,7 @@ static __always_inline enum opener opener_of_other(struct __sk_buff *skb, const 
 
 /* For the first packet of what is a new flow to us; `told` is what its headers tell. */
 static __always_inline enum opener find_opener(struct __sk_buff *skb, const struct packet *p,
-					       __u32 owner, enum opener told)
+                                               __u32 owner, enum opener told)
 {
 	if (p->protocol != IPPROTO_TCP)
 		return told == OPENER_UNKNOWN ? opener_of_other(skb, p, owner) : told;

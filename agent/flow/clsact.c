@@ -8,8 +8,8 @@
 #define HANDLE 0x6576
 #define PRIORITY 0x6576
 
-#define HOOK(name, index, is_egress)                                  \
-	LIBBPF_OPTS(bpf_tc_hook, name, .ifindex = (int)(index),       \
+#define HOOK(name, index, is_egress)                            \
+	LIBBPF_OPTS(bpf_tc_hook, name, .ifindex = (int)(index), \
 	            .attach_point = (is_egress) ? BPF_TC_EGRESS : BPF_TC_INGRESS)
 #define FILTER(name) LIBBPF_OPTS(bpf_tc_opts, name, .handle = HANDLE, .priority = PRIORITY)
 

@@ -5,13 +5,14 @@
 
 #include "limits.h"
 
-_Static_assert(sizeof(struct flow_key) == 32, "flow_key has hidden padding: keys are compared as bytes");
+_Static_assert(sizeof(struct flow_key) == 32,
+               "flow_key has hidden padding: keys are compared as bytes");
 
 static const struct {
 	uint8_t number;
 	const char *name;
 } protocols[] = {
-	{ IPPROTO_TCP, "tcp" },   { IPPROTO_UDP, "udp" },       { IPPROTO_ICMP, "icmp" },
+	{ IPPROTO_TCP, "tcp" },       { IPPROTO_UDP, "udp" },   { IPPROTO_ICMP, "icmp" },
 	{ IPPROTO_ICMPV6, "icmpv6" }, { IPPROTO_SCTP, "sctp" }, { IPPROTO_ESP, "esp" },
 	{ IPPROTO_GRE, "gre" },
 };
@@ -33,6 +34,7 @@ const char *flow_origin_name(enum flow_origin origin)
 		[FLOW_REMOTE] = "remote",
 	};
 
-	_Static_assert(sizeof(names) / sizeof(names[0]) == _FLOW_ORIGIN_MAX, "an origin has no name");
+	_Static_assert(sizeof(names) / sizeof(names[0]) == _FLOW_ORIGIN_MAX,
+	               "an origin has no name");
 	return names[origin];
 }

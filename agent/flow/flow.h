@@ -22,8 +22,8 @@ enum flow_origin {
 
 struct flow_key {
 	struct ip remote;
-	uint32_t subject; /* subject.number */
-	uint32_t ifindex; /* in the pod's network namespace */
+	uint32_t subject;     /* subject.number */
+	uint32_t ifindex;     /* in the pod's network namespace */
 	uint16_t remote_port; /* host order; only with FLOW_LOCAL; 0 where the protocol has none */
 	uint16_t local_port;  /* host order; only with FLOW_REMOTE, else 0 */
 	uint8_t protocol;     /* IPPROTO_* */
@@ -37,7 +37,7 @@ struct flow {
 	uint32_t connections;    /* TCP: SYNs that were no retransmission; others: 1 */
 	uint32_t failed;         /* TCP: ended in SYN_SENT */
 	struct moment first, last;
-	uint8_t path; /* enum path: the way it took, set by the owner of the policy */
+	uint8_t path;   /* enum path: the way it took, set by the owner of the policy */
 	bool offending; /* took another way than it must; set by the owner of the policy */
 };
 
@@ -47,5 +47,6 @@ struct flow_delta {
 	uint32_t connections;
 };
 
-const char *flow_protocol_name(uint8_t protocol, char buf[static 8]); /* "tcp", "udp", "icmp" or the number */
-const char *flow_origin_name(enum flow_origin origin);                /* "local", "remote" */
+const char *flow_protocol_name(uint8_t protocol,
+                               char buf[static 8]);    /* "tcp", "udp", "icmp" or the number */
+const char *flow_origin_name(enum flow_origin origin); /* "local", "remote" */

@@ -24,7 +24,8 @@ static const struct hook_kind {
 	[HOOK_CLSACT_EGRESS] = { "clsact_egress", PROGRAM_EGRESS, -1 },
 	[HOOK_CLSACT_INGRESS] = { "clsact_ingress", PROGRAM_INGRESS, -1 },
 	[HOOK_CGROUP_EGRESS] = { "cgroup_egress", PROGRAM_CGROUP_EGRESS, BPF_CGROUP_INET_EGRESS },
-	[HOOK_CGROUP_INGRESS] = { "cgroup_ingress", PROGRAM_CGROUP_INGRESS, BPF_CGROUP_INET_INGRESS },
+	[HOOK_CGROUP_INGRESS] = { "cgroup_ingress", PROGRAM_CGROUP_INGRESS,
+	                          BPF_CGROUP_INET_INGRESS },
 };
 
 static const char *link_path(const struct links *links, const struct link *link,
@@ -68,7 +69,8 @@ static int adopt_one(void *user, const char *dir, const char *name)
 	char path[PINS_PATH_MAX];
 	struct link link;
 
-	if (links->n < sizeof(links->items) / sizeof(links->items[0]) && parse_link(name, &link) == 0) {
+	if (links->n < sizeof(links->items) / sizeof(links->items[0]) &&
+	    parse_link(name, &link) == 0) {
 		links->items[links->n++] = link;
 		return 0;
 	}
@@ -81,7 +83,8 @@ int links_adopt(struct links *links)
 {
 	char dir[PINS_PATH_MAX];
 
-	return pins_each(pins_subject(links->pins, links->owner, links->uid, dir), adopt_one, links);
+	return pins_each(pins_subject(links->pins, links->owner, links->uid, dir), adopt_one,
+	                 links);
 }
 
 static struct link *find_link(struct links *links, const struct link *like)

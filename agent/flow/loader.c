@@ -19,7 +19,7 @@ struct subject_links {
 	struct links links;
 	bool claimed;    /* attached by this agent, not only found */
 	uint64_t cookie; /* of its network namespace; 0: the node's, or not known */
-	int netns_fd;    /* owned; only with the classic hook, which is detached from inside; else -1 */
+	int netns_fd; /* owned; only with the classic hook, which is detached from inside; else -1 */
 };
 
 struct flow_loader {
@@ -54,7 +54,8 @@ static void releasep(struct flow_loader **loader)
 	*loader = release(*loader);
 }
 
-static struct subject_links *subject_add(struct flow_loader *loader, uint32_t owner, const char *uid)
+static struct subject_links *subject_add(struct flow_loader *loader, uint32_t owner,
+                                         const char *uid)
 {
 	uint32_t number = owner & (FLOW_OWNERS - 1);
 	struct subject_links *subject = calloc(1, sizeof(*subject));
@@ -162,7 +163,8 @@ int flow_loader_new(const struct flow_options *options, struct flow_loader_error
 
 	r = pins_each(pins_path(&loader->pins, "subjects", subjects), adopt_subject, loader);
 	if (r < 0)
-		return flow_loader_fail(error, r, "%s: cannot read pins: %s", subjects, strerror(-r));
+		return flow_loader_fail(error, r, "%s: cannot read pins: %s", subjects,
+		                        strerror(-r));
 	loader->adopted = loader->n_subjects > 0;
 	loader->tcx = !options->clsact && links_have_tcx(loader->object);
 	if (loader->n_subjects)
@@ -247,8 +249,8 @@ static int claim(struct flow_loader *loader, uint32_t number, const char *uid,
 	int r;
 
 	if (number >= SUBJECTS_MAX || !uid[0])
-		return flow_loader_fail(error, -EINVAL, "subject %u \"%s\": no such number or no uid",
-		                        number, uid);
+		return flow_loader_fail(error, -EINVAL,
+		                        "subject %u \"%s\": no such number or no uid", number, uid);
 	subject = loader->subjects[number];
 	if (subject && strcmp(subject->links.uid, flow_loader_pin_name(uid, name)) != 0) {
 		detach(loader, number);
@@ -344,10 +346,12 @@ int flow_loader_attach(struct flow_loader *loader, uint32_t number, const char *
 
 	/* io/netns takes -1 for the node's own namespace: a pod without one must not end up there. */
 	if (netns_fd < 0)
-		return flow_loader_fail(error, -EINVAL, "pod %s: its network namespace is not known", uid);
+		return flow_loader_fail(error, -EINVAL,
+		                        "pod %s: its network namespace is not known", uid);
 	if (n_links > FLOW_LINKS_MAX)
-		return flow_loader_fail(error, -E2BIG, "pod %s has %zu interfaces; at most %d are observed",
-		                        uid, n_links, FLOW_LINKS_MAX);
+		return flow_loader_fail(error, -E2BIG,
+		                        "pod %s has %zu interfaces; at most %d are observed", uid,
+		                        n_links, FLOW_LINKS_MAX);
 	r = claim(loader, number, uid, error, &call.subject);
 	if (r < 0)
 		return r;
@@ -359,7 +363,8 @@ int flow_loader_attach(struct flow_loader *loader, uint32_t number, const char *
 	error->text[0] = '\0';
 	r = loader->in_netns(netns_fd, attach_inside, &call);
 	if (r < 0 && !error->text[0])
-		return flow_loader_fail(error, r, "cannot enter the network namespace of pod %s: %s", uid,
+		return flow_loader_fail(error, r,
+		                        "cannot enter the network namespace of pod %s: %s", uid,
 		                        strerror(-r));
 	return r;
 }
@@ -389,8 +394,8 @@ int flow_loader_attach_cgroup(struct flow_loader *loader, uint32_t number, const
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return flow_loader_fail(error, -errno, "%s: cannot open the cgroup: %s", cgroup_path,
-		                        strerror(errno));
+		return flow_loader_fail(error, -errno, "%s: cannot open the cgroup: %s",
+		                        cgroup_path, strerror(errno));
 	r = claim(loader, number, uid, error, &subject);
 	if (r < 0)
 		return r;
@@ -410,7 +415,8 @@ void flow_loader_detach(struct flow_loader *loader, uint32_t number)
 
 bool flow_loader_is_attached(const struct flow_loader *loader, uint32_t number)
 {
-	const struct subject_links *subject = number < SUBJECTS_MAX ? loader->subjects[number] : NULL;
+	const struct subject_links *subject =
+		number < SUBJECTS_MAX ? loader->subjects[number] : NULL;
 
 	return subject && subject->claimed && subject->links.n > 0;
 }

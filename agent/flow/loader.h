@@ -15,11 +15,12 @@
 struct flow_loader;
 
 struct flow_options {
-	const char *instance;    /* names the pins: the node's name; several agents on one kernel differ in it */
-	const char *bpffs;       /* NULL: /sys/fs/bpf; mounted there when it is none */
-	uint32_t slots;          /* of all CPUs together; 0: FLOW_SLOTS */
-	uint32_t ring_bytes;     /* a power of two of pages; 0: FLOW_RING_BYTES */
-	bool clsact;             /* use the classic hook although the kernel has tcx: for tests */
+	const char *
+		instance; /* names the pins: the node's name; several agents on one kernel differ in it */
+	const char *bpffs;   /* NULL: /sys/fs/bpf; mounted there when it is none */
+	uint32_t slots;      /* of all CPUs together; 0: FLOW_SLOTS */
+	uint32_t ring_bytes; /* a power of two of pages; 0: FLOW_RING_BYTES */
+	bool clsact;         /* use the classic hook although the kernel has tcx: for tests */
 	/* Runs fn(arg) inside a network namespace and returns what it returned; -errno when it cannot enter. */
 	int (*in_netns)(int netns_fd, int (*fn)(void *arg), void *arg);
 };

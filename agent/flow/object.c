@@ -175,9 +175,9 @@ static int write_layout(const struct object *object)
 	uint32_t key = 0;
 
 	return bpf_map_update_elem(bpf_map__fd(object->skel->maps.layout_map), &key,
-	                           &object->layout, BPF_ANY) < 0 ?
-	               -errno :
-	               0;
+	                           &object->layout, BPF_ANY) < 0
+	               ? -errno
+	               : 0;
 }
 
 static int learn_own_cgroup(const struct object *object)

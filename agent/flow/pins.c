@@ -56,13 +56,15 @@ static int mount_bpffs(const char *path, struct flow_loader_error *error)
 	if (is_bpffs(path))
 		return 0;
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return flow_loader_fail(error, -errno, "%s: cannot make the directory of pinned maps: %s",
-		                        path, strerror(errno));
-	if (mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
 		return flow_loader_fail(error, -errno,
-		                        "%s: no BPF file system, and mounting one failed (%s): mount the "
-		                        "host's /sys/fs/bpf, or give CAP_SYS_ADMIN",
-		                        path, strerror(errno));
+		                        "%s: cannot make the directory of pinned maps: %s", path,
+		                        strerror(errno));
+	if (mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
+		return flow_loader_fail(
+			error, -errno,
+			"%s: no BPF file system, and mounting one failed (%s): mount the "
+			"host's /sys/fs/bpf, or give CAP_SYS_ADMIN",
+			path, strerror(errno));
 	return 0;
 }
 
@@ -109,7 +111,8 @@ int pins_open(const char *bpffs, const char *instance, struct flow_loader_error 
 	r = set_root(bpffs, instance, &pins);
 	r = r ?: make_dirs(&pins);
 	if (r < 0)
-		return flow_loader_fail(error, r, "%s: cannot make the directories of instance \"%s\": %s",
+		return flow_loader_fail(error, r,
+		                        "%s: cannot make the directories of instance \"%s\": %s",
 		                        bpffs, instance, strerror(-r));
 	*out = pins;
 	return 0;

@@ -33,6 +33,7 @@ const char *pins_subject(const struct pins *pins, uint32_t owner, const char *ui
 int pins_parse_subject(const char *name, uint32_t *owner, char uid[static FLOW_UID_MAX + 1]);
 
 /* Calls fn for every name in the directory; a missing one is empty. fn may remove what it is given. */
-int pins_each(const char *dir, int (*fn)(void *user, const char *dir, const char *name), void *user);
+int pins_each(const char *dir, int (*fn)(void *user, const char *dir, const char *name),
+              void *user);
 int pins_remove_tree(const char *dir);
 int pins_make_dir(const char *dir);

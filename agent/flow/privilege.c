@@ -43,7 +43,7 @@ static int effective(uint64_t *out)
 int privilege_check(struct flow_loader_error *error)
 {
 	char missing[128] = "";
-	uint64_t have;
+	uint64_t have = 0;
 	int r = effective(&have);
 
 	if (r < 0)
@@ -52,7 +52,8 @@ int privilege_check(struct flow_loader_error *error)
 		size_t n = strlen(missing);
 
 		if (!(have & 1ULL << needed[i].number))
-			snprintf(missing + n, sizeof(missing) - n, "%s%s", n ? ", " : "", needed[i].name);
+			snprintf(missing + n, sizeof(missing) - n, "%s%s", n ? ", " : "",
+			         needed[i].name);
 	}
 	if (missing[0])
 		return flow_loader_fail(error, -EPERM, "observing packets needs %s", missing);

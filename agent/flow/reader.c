@@ -19,12 +19,12 @@
 #define WINDOW_SLOTS 4096
 
 struct flow_reader {
-	struct flow_loader *loader;  /* borrowed */
-	struct flow_table *table;    /* borrowed */
+	struct flow_loader *loader; /* borrowed */
+	struct flow_table *table;   /* borrowed */
 	struct ledger *ledger;
 	struct ring_buffer *ring;
 	struct timer drain, sweep;
-	struct moment now; /* of the drain that runs */
+	struct moment now;    /* of the drain that runs */
 	unsigned int records; /* of the drain that runs */
 	uint32_t total_slots;
 };
@@ -50,7 +50,6 @@ static int drain(struct flow_reader *reader)
 	return r == -EAGAIN || r > 0 ? 0 : r;
 }
 
-
 /* False while the slot is empty or changes hands. The programs write first_ns before and after. */
 static bool read_slot(const struct flow_slot *slot, struct flow_slot *out)
 {
@@ -69,8 +68,8 @@ typedef void (*slot_fn)(struct ledger *ledger, uint32_t slot, const struct flow_
 
 static int read_window(struct flow_reader *reader, uint32_t first, bool only_known, slot_fn fn)
 {
-	uint32_t n = reader->total_slots - first < WINDOW_SLOTS ? reader->total_slots - first :
-	                                                         WINDOW_SLOTS;
+	uint32_t n = reader->total_slots - first < WINDOW_SLOTS ? reader->total_slots - first
+	                                                        : WINDOW_SLOTS;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t bytes = (n * sizeof(struct flow_slot) + page - 1) / page * page;
 	const struct flow_slot *window;
@@ -168,8 +167,8 @@ int flow_reader_new(struct flow_loader *loader, struct loop *loop, struct flow_t
 	r = ledger_new(table, reader->total_slots, number_of, loader, callbacks, &reader->ledger);
 	if (r < 0)
 		return r;
-	reader->ring = ring_buffer__new(object_ring_fd(flow_loader_object(loader)), on_record, reader,
-	                                NULL);
+	reader->ring = ring_buffer__new(object_ring_fd(flow_loader_object(loader)), on_record,
+	                                reader, NULL);
 	if (!reader->ring)
 		return -errno;
 	r = catch_up(reader);

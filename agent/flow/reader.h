@@ -39,15 +39,17 @@ int flow_reader_flush(struct flow_reader *reader);
 void flow_reader_remove_subject(struct flow_reader *reader, uint32_t number);
 
 struct flow_reader_stats {
-	uint64_t events;        /* records read from the ring */
-	uint64_t lost;          /* records the full ring refused; the flow is tried again with its next packet */
-	uint64_t refused;       /* records without a place in memory, or that made no sense */
-	uint64_t evictions;     /* flows that gave way in the table */
-	uint64_t unparsed;      /* packets whose headers were truncated or too deep */
-	uint64_t fragments;     /* IP fragments but the first */
-	uint64_t link_control;  /* neighbour discovery, multicast membership and other on-link traffic */
-	uint64_t resets;        /* TCP resets outside of a known flow */
-	uint64_t probes;        /* the agent's own packets */
-	uint64_t busy;          /* packets of hostNetwork pods not counted: their slot was being changed */
+	uint64_t events; /* records read from the ring */
+	uint64_t
+		lost; /* records the full ring refused; the flow is tried again with its next packet */
+	uint64_t refused;   /* records without a place in memory, or that made no sense */
+	uint64_t evictions; /* flows that gave way in the table */
+	uint64_t unparsed;  /* packets whose headers were truncated or too deep */
+	uint64_t fragments; /* IP fragments but the first */
+	uint64_t
+		link_control; /* neighbour discovery, multicast membership and other on-link traffic */
+	uint64_t resets;      /* TCP resets outside of a known flow */
+	uint64_t probes;      /* the agent's own packets */
+	uint64_t busy; /* packets of hostNetwork pods not counted: their slot was being changed */
 };
 struct flow_reader_stats flow_reader_stats(struct flow_reader *reader);

@@ -233,8 +233,7 @@ int flow_table_add(struct flow_table *table, const struct flow_key *key, bool *i
 		return r;
 
 	place = place_at(table, number);
-	*place = (struct place){ .flow.key = *key, .serial = ++table->serial,
-	                         .number = number };
+	*place = (struct place){ .flow.key = *key, .serial = ++table->serial, .number = number };
 	if (!place->serial)
 		place->serial = ++table->serial;
 	table->index[find_cell(table, key)] = number + 1;

@@ -37,8 +37,10 @@ static void print_flow(const char *event, const struct flow *flow)
 {
 	char remote[IP_TEXT_MAX], protocol[8];
 
-	printf("{\"event\":\"%s\",\"subject\":%u,\"ifindex\":%u,\"remote\":\"%s\",\"remotePort\":%u,"
-	       "\"localPort\":%u,\"protocol\":\"%s\",\"origin\":\"%s\",\"packets\":%llu,\"bytes\":%llu,"
+	printf("{\"event\":\"%s\",\"subject\":%u,\"ifindex\":%u,\"remote\":\"%s\",\"remotePort\":%"
+	       "u,"
+	       "\"localPort\":%u,\"protocol\":\"%s\",\"origin\":\"%s\",\"packets\":%llu,\"bytes\":%"
+	       "llu,"
 	       "\"connections\":%u,\"failed\":%u,\"first\":%llu,\"last\":%llu",
 	       event, flow->key.subject, flow->key.ifindex, ip_format(&flow->key.remote, remote),
 	       flow->key.remote_port, flow->key.local_port,
@@ -163,11 +165,12 @@ static void do_stats(struct driver *driver, char **words, size_t n)
 	printf("{\"answer\":0,\"events\":%llu,\"lost\":%llu,\"refused\":%llu,\"unparsed\":%llu,"
 	       "\"fragments\":%llu,\"control\":%llu,\"resets\":%llu,\"probes\":%llu,\"busy\":%llu,"
 	       "\"tcx\":%s,\"adopted\":%s,\"stale\":%llu,\"cpus\":%u,\"slots\":%u}\n",
-	       (unsigned long long)s.events, (unsigned long long)s.lost, (unsigned long long)s.refused,
-	       (unsigned long long)s.unparsed, (unsigned long long)s.fragments,
-	       (unsigned long long)s.link_control, (unsigned long long)s.resets,
-	       (unsigned long long)s.probes, (unsigned long long)s.busy, l.tcx ? "true" : "false",
-	       l.adopted ? "true" : "false", (unsigned long long)l.stale, l.cpus, l.slots);
+	       (unsigned long long)s.events, (unsigned long long)s.lost,
+	       (unsigned long long)s.refused, (unsigned long long)s.unparsed,
+	       (unsigned long long)s.fragments, (unsigned long long)s.link_control,
+	       (unsigned long long)s.resets, (unsigned long long)s.probes,
+	       (unsigned long long)s.busy, l.tcx ? "true" : "false", l.adopted ? "true" : "false",
+	       (unsigned long long)l.stale, l.cpus, l.slots);
 }
 
 static void print_adopted(void *user, uint32_t subject, const char *uid)
@@ -207,8 +210,8 @@ static const struct command {
 	size_t words; /* at least */
 	void (*run)(struct driver *driver, char **words, size_t n);
 } commands[] = {
-	{ "attach", 4, do_attach }, { "cgroup", 4, do_cgroup },   { "detach", 2, do_detach },
-	{ "flows", 1, do_flows },   { "stats", 1, do_stats },     { "adopted", 1, do_adopted },
+	{ "attach", 4, do_attach }, { "cgroup", 4, do_cgroup }, { "detach", 2, do_detach },
+	{ "flows", 1, do_flows },   { "stats", 1, do_stats },   { "adopted", 1, do_adopted },
 	{ "drop", 1, do_drop },     { "quit", 1, do_quit },
 };
 
@@ -270,8 +273,9 @@ static int start(struct driver *driver, int argc, char **argv)
 	}
 	r = loop_new(&driver->loop);
 	r = r ?: flow_table_new(FLOWS_MAX, &driver->table);
-	r = r ?: flow_reader_new(driver->loader, driver->loop, driver->table, &callbacks,
-	                         &driver->reader);
+	r = r
+	            ?: flow_reader_new(driver->loader, driver->loop, driver->table, &callbacks,
+	                               &driver->reader);
 	r = r ?: loop_add(driver->loop, &driver->input, STDIN_FILENO, EPOLLIN, on_input);
 	answer(r, &error);
 	return r;

@@ -99,8 +99,9 @@ static enum outcome outcome_of(const void *packet, size_t size)
 #define V4 MACS "\x08\x00"
 #define V6 MACS "\x86\xdd"
 /* From 10.1.0.2. */
-#define IP4(first, fragment, protocol, dst) \
-	V4 first "\0\0\x40\0\1" fragment "\x40" protocol "\0\0" "\x0a\1\0\2" dst
+#define IP4(first, fragment, protocol, dst)                     \
+	V4 first "\0\0\x40\0\1" fragment "\x40" protocol "\0\0" \
+		 "\x0a\1\0\2" dst
 #define TO "\xcb\0\x71\x09" /* 203.0.113.9 */
 #define IP6(next, dst) V6 "\x60\0\0\0\0\x20" next "\x40" SRC6 dst
 #define SRC6 "\xfd\1\0\0\0\0\0\0\0\0\0\0\0\0\0\2"
@@ -130,8 +131,8 @@ static const struct row {
 	  0x3002, IPPROTO_TCP, FLOW_BY_REMOTE },
 	{ "tcp ack of nobody's", PACKET(IP4("\x45", "\0\0", "\6", TO) TCP("\x30\3", "\1\xbc", ACK)),
 	  FLOW, 444, IPPROTO_TCP, FLOW_BY_POD },
-	{ "tcp rst", PACKET(IP4("\x45", "\0\0", "\6", TO) TCP("\x30\4", "\1\xbd", RST)), RESET, 0, 0,
-	  0 },
+	{ "tcp rst", PACKET(IP4("\x45", "\0\0", "\6", TO) TCP("\x30\4", "\1\xbd", RST)), RESET, 0,
+	  0, 0 },
 	{ "tcp with ip options",
 	  PACKET(IP4("\x46", "\0\0", "\6", TO) "\1\1\1\1" TCP("\x30\5", "\1\xbe", SYN)), FLOW, 446,
 	  IPPROTO_TCP, FLOW_BY_POD },
@@ -143,8 +144,9 @@ static const struct row {
 	  IPPROTO_ICMP, FLOW_BY_POD },
 	{ "icmp echo reply", PACKET(IP4("\x45", "\0\0", "\1", TO) "\0\0\0\0\0\0\0\0"), FLOW, 0,
 	  IPPROTO_ICMP, FLOW_BY_REMOTE },
-	{ "icmp unreachable", PACKET(IP4("\x45", "\0\0", "\1", "\xcb\0\x71\x0a") "\3\3\0\0\0\0\0\0"),
-	  FLOW, 0, IPPROTO_ICMP, FLOW_BY_REMOTE },
+	{ "icmp unreachable",
+	  PACKET(IP4("\x45", "\0\0", "\1", "\xcb\0\x71\x0a") "\3\3\0\0\0\0\0\0"), FLOW, 0,
+	  IPPROTO_ICMP, FLOW_BY_REMOTE },
 	{ "gre", PACKET(IP4("\x45", "\0\0", "\x2f", TO) "\0\0\0\0"), FLOW, 0, IPPROTO_GRE,
 	  FLOW_BY_POD },
 	{ "igmp", PACKET(IP4("\x45", "\0\0", "\2", TO) "\0\0\0\0\0\0\0\0"), CONTROL, 0, 0, 0 },
@@ -154,47 +156,63 @@ static const struct row {
 	  CONTROL, 0, 0, 0 },
 	{ "first fragment", PACKET(IP4("\x45", "\x20\0", "\x11", TO) UDP("\x30\6", "\0\x36")), FLOW,
 	  54, IPPROTO_UDP, FLOW_BY_POD },
-	{ "later fragment", PACKET(IP4("\x45", "\0\1", "\x11", TO) UDP("\x30\6", "\0\x37")), FRAGMENT,
-	  0, 0, 0 },
-	{ "header length below five", PACKET(IP4("\x44", "\0\0", "\6", TO) TCP("\x30\1", P443, SYN)),
+	{ "later fragment", PACKET(IP4("\x45", "\0\1", "\x11", TO) UDP("\x30\6", "\0\x37")),
+	  FRAGMENT, 0, 0, 0 },
+	{ "header length below five",
+	  PACKET(IP4("\x44", "\0\0", "\6", TO) TCP("\x30\1", P443, SYN)), UNPARSED, 0, 0, 0 },
+	{ "header longer than the packet", PACKET(IP4("\x4f", "\0\0", "\6", TO) "12345678"),
 	  UNPARSED, 0, 0, 0 },
-	{ "header longer than the packet", PACKET(IP4("\x4f", "\0\0", "\6", TO) "12345678"), UNPARSED,
-	  0, 0, 0 },
 	{ "version 6 in a v4 frame", PACKET(IP4("\x65", "\0\0", "\6", TO) TCP("\x30\1", P443, SYN)),
 	  UNPARSED, 0, 0, 0 },
-	{ "tcp cut in the ports", PACKET(IP4("\x45", "\0\0", "\6", TO) "\x30\1"), UNPARSED, 0, 0, 0 },
+	{ "tcp cut in the ports", PACKET(IP4("\x45", "\0\0", "\6", TO) "\x30\1"), UNPARSED, 0, 0,
+	  0 },
 	{ "icmp without a type", PACKET(IP4("\x45", "\0\0", "\1", TO)), UNPARSED, 0, 0, 0 },
 	{ "arp", PACKET(MACS "\x08\x06\0\1\x08\0\6\4\0\1aaaaaabbbbccccccdddd"), NOTHING, 0, 0, 0 },
 	{ "v6 tcp syn", PACKET(IP6("\6", TO6) TCP("\x30\1", P443, SYN)), FLOW, 443, IPPROTO_TCP,
 	  FLOW_BY_POD },
 	{ "v6 udp behind hop-by-hop and destination options",
-	  PACKET(IP6("\0", TO6) "\x3c\0\1\4\0\0\0\0" "\x11\1aaaaaaaaaaaaaa" UDP("\x30\1", P53)), FLOW,
-	  53, IPPROTO_UDP, FLOW_BY_POD },
+	  PACKET(IP6("\0", TO6) "\x3c\0\1\4\0\0\0\0"
+	                        "\x11\1aaaaaaaaaaaaaa" UDP("\x30\1", P53)),
+	  FLOW, 53, IPPROTO_UDP, FLOW_BY_POD },
 	{ "v6 tcp behind an authentication header",
 	  PACKET(IP6("\x33", TO6) "\6\4aaaaaaaaaaaaaaaaaaaaaa" TCP("\x30\1", "\1\xbc", SYN)), FLOW,
 	  444, IPPROTO_TCP, FLOW_BY_POD },
-	{ "v6 first fragment", PACKET(IP6("\x2c", TO6) "\x11\0\0\1\0\0\0\1" UDP("\x30\1", "\0\x36")),
-	  FLOW, 54, IPPROTO_UDP, FLOW_BY_POD },
-	{ "v6 later fragment", PACKET(IP6("\x2c", TO6) "\x11\0\0\x08\0\0\0\1" UDP("\x30\1", "\0\x37")),
-	  FRAGMENT, 0, 0, 0 },
+	{ "v6 first fragment",
+	  PACKET(IP6("\x2c", TO6) "\x11\0\0\1\0\0\0\1" UDP("\x30\1", "\0\x36")), FLOW, 54,
+	  IPPROTO_UDP, FLOW_BY_POD },
+	{ "v6 later fragment",
+	  PACKET(IP6("\x2c", TO6) "\x11\0\0\x08\0\0\0\1" UDP("\x30\1", "\0\x37")), FRAGMENT, 0, 0,
+	  0 },
 	{ "v6 six extension headers",
-	  PACKET(IP6("\x3c", TO6) "\x3c\0aaaaaa" "\x3c\0aaaaaa" "\x3c\0aaaaaa" "\x3c\0aaaaaa"
-	         "\x11\0aaaaaa" UDP("\x30\1", "\0\x38")),
+	  PACKET(IP6("\x3c", TO6) "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x11\0aaaaaa" UDP("\x30\1", "\0\x38")),
 	  FLOW, 56, IPPROTO_UDP, FLOW_BY_POD },
 	{ "v6 too many extension headers",
-	  PACKET(IP6("\x3c", TO6) "\x3c\0aaaaaa" "\x3c\0aaaaaa" "\x3c\0aaaaaa" "\x3c\0aaaaaa"
-	         "\x3c\0aaaaaa" "\x3c\0aaaaaa" "\x11\0aaaaaa" UDP("\x30\1", "\0\x39")),
+	  PACKET(IP6("\x3c", TO6) "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x3c\0aaaaaa"
+	                          "\x11\0aaaaaa" UDP("\x30\1", "\0\x39")),
 	  UNPARSED, 0, 0, 0 },
-	{ "v6 extension header beyond the packet", PACKET(IP6("\x3c", TO6) "\x11\xff" "aaaaaa"),
+	{ "v6 extension header beyond the packet",
+	  PACKET(IP6("\x3c", TO6) "\x11\xff"
+	                          "aaaaaa"),
 	  UNPARSED, 0, 0, 0 },
 	{ "v6 neighbour solicitation", PACKET(IP6("\x3a", TO6) "\x87\0\0\0\0\0\0\0"), CONTROL, 0, 0,
 	  0 },
 	{ "v6 echo request", PACKET(IP6("\x3a", TO6) "\x80\0\0\0\0\0\0\0"), FLOW, 0, IPPROTO_ICMPV6,
 	  FLOW_BY_POD },
-	{ "v6 link-local", PACKET(IP6("\x11", "\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\1") UDP("\x30\1", P53)),
-	  CONTROL, 0, 0, 0 },
-	{ "v6 all routers", PACKET(IP6("\x11", "\xff\2\0\0\0\0\0\0\0\0\0\0\0\0\0\2") UDP("\x30\1", P53)),
-	  CONTROL, 0, 0, 0 },
+	{ "v6 link-local",
+	  PACKET(IP6("\x11", "\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\1") UDP("\x30\1", P53)), CONTROL,
+	  0, 0, 0 },
+	{ "v6 all routers",
+	  PACKET(IP6("\x11", "\xff\2\0\0\0\0\0\0\0\0\0\0\0\0\0\2") UDP("\x30\1", P53)), CONTROL, 0,
+	  0, 0 },
 	{ "v6 site multicast",
 	  PACKET(IP6("\x11", "\xff\5\0\0\0\0\0\0\0\0\0\0\0\0\0\2") UDP("\x30\1", P53)), FLOW, 53,
 	  IPPROTO_UDP, FLOW_BY_POD },
@@ -214,8 +232,8 @@ static void every_kind_of_packet(void **state)
 			continue;
 		if (last.now.id.port != row->port || last.now.id.protocol != row->protocol ||
 		    last.now.id.opened_by != row->opened_by)
-			fail_msg("%s: port %u protocol %u opened by %u", row->what, last.now.id.port,
-			         last.now.id.protocol, last.now.id.opened_by);
+			fail_msg("%s: port %u protocol %u opened by %u", row->what,
+			         last.now.id.port, last.now.id.protocol, last.now.id.opened_by);
 		assert_int_equal(last.now.id.owner, OWNER);
 		assert_int_equal(last.now.packets, 1);
 		assert_int_equal(last.now.bytes, row->size - 14);

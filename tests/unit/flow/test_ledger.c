@@ -74,7 +74,8 @@ static void end(struct seen *seen)
 	assert_null(flow_table_free(seen->table));
 }
 
-static struct flow_slot tcp(uint16_t port, uint64_t first_ns, uint64_t packets, uint32_t connections)
+static struct flow_slot tcp(uint16_t port, uint64_t first_ns, uint64_t packets,
+                            uint32_t connections)
 {
 	struct flow_slot slot = { .id = { .remote = { [10] = 0xff, [11] = 0xff, [12] = 192 },
 		                          .owner = OWNER,
@@ -307,18 +308,21 @@ static void failures_find_their_flow(void **state)
 		uint8_t remote;
 		unsigned int failed;
 	} rows[] = {
-		{ OWNER, WG0, 443, 192, 1 }, { OWNER, 0, 443, 192, 1 },  { OWNER, ETH0, 443, 192, 1 },
-		{ OWNER, WG0, 80, 192, 0 },  { OWNER, WG0, 443, 193, 0 }, { GONE, WG0, 443, 192, 0 },
+		{ OWNER, WG0, 443, 192, 1 },  { OWNER, 0, 443, 192, 1 },
+		{ OWNER, ETH0, 443, 192, 1 }, { OWNER, WG0, 80, 192, 0 },
+		{ OWNER, WG0, 443, 193, 0 },  { GONE, WG0, 443, 192, 0 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct flow_failed record = { .kind = FLOW_RECORD_FAILED,
-			                      .owner = rows[i].owner,
-			                      .remote = { [10] = 0xff, [11] = 0xff, [12] = rows[i].remote },
-			                      .port = rows[i].port,
-			                      .error = ECONNREFUSED,
-			                      .ifindex = rows[i].ifindex };
+		struct flow_failed record = {
+			.kind = FLOW_RECORD_FAILED,
+			.owner = rows[i].owner,
+			.remote = { [10] = 0xff, [11] = 0xff, [12] = rows[i].remote },
+			.port = rows[i].port,
+			.error = ECONNREFUSED,
+			.ifindex = rows[i].ifindex
+		};
 		struct seen s;
 
 		begin(&s);

@@ -139,8 +139,8 @@ static void names(void **state)
 	static const struct {
 		uint8_t protocol;
 		const char *name;
-	} rows[] = { { 6, "tcp" }, { 17, "udp" }, { 1, "icmp" }, { 58, "icmpv6" }, { 132, "sctp" },
-		     { 0, "0" }, { 255, "255" } };
+	} rows[] = { { 6, "tcp" },    { 17, "udp" }, { 1, "icmp" }, { 58, "icmpv6" },
+		     { 132, "sctp" }, { 0, "0" },    { 255, "255" } };
 	char buf[8];
 
 	(void)state;
