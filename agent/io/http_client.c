@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/timer.h"
 #include "io/http_transfer.h"
+#include "io/kick.h"
 #include "limits.h"
 
 #define CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
@@ -27,7 +28,10 @@ struct http_socket {
 struct http_client {
 	struct loop *loop;
 	CURLM *multi;
-	struct timer timer;
+	struct kick kick;   /* libcurl wants to run at once */
+	struct timer timer; /* or later: */
+	uint64_t wanted_ns; /* then; UINT64_MAX: never */
+	uint64_t armed_ns;  /* the timer goes off then, never after wanted_ns; UINT64_MAX: never */
 	char *ca_bundle;
 	struct http_transfer *transfers;   /* owned; running */
 	CURL *idle[HTTP_IDLE_HANDLES_MAX]; /* handles for the next transfers */
@@ -107,14 +111,47 @@ static void reap(struct http_client *client)
 
 /* libcurl on the loop */
 
-static int on_timer(struct timer *timer)
+/* The timer only ever moves to an earlier moment; at its own it looks whether it is time. */
+static int arm(struct http_client *client, uint64_t now_ns)
 {
-	struct http_client *client = container_of(timer, struct http_client, timer);
+	uint64_t delay_ns = client->wanted_ns > now_ns ? client->wanted_ns - now_ns : 0;
+
+	if (client->wanted_ns >= client->armed_ns)
+		return 0;
+	client->armed_ns = client->wanted_ns;
+	return timer_set(&client->timer, delay_ns, 0);
+}
+
+/*
+ * libcurl does not repeat a moment that it named before. When it finds that the
+ * moment has not come, because it counts whole milliseconds, it is asked again.
+ */
+static int run_timeouts(struct http_client *client, uint64_t now_ns)
+{
+	uint64_t wanted_ns = client->wanted_ns;
 	int running;
 
 	curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	if (client->wanted_ns == wanted_ns && wanted_ns <= now_ns)
+		client->wanted_ns = now_ns + NSEC_PER_MSEC;
 	reap(client);
-	return 0;
+	return arm(client, now_ns);
+}
+
+static int on_kick(struct kick *kick)
+{
+	return run_timeouts(container_of(kick, struct http_client, kick), clock_now().mono_ns);
+}
+
+static int on_timer(struct timer *timer)
+{
+	struct http_client *client = container_of(timer, struct http_client, timer);
+	uint64_t now_ns = clock_now().mono_ns;
+
+	client->armed_ns = UINT64_MAX;
+	if (now_ns >= client->wanted_ns)
+		return run_timeouts(client, now_ns);
+	return arm(client, now_ns);
 }
 
 static int on_socket(struct loop_source *source, uint32_t events)
@@ -131,14 +168,26 @@ static int on_socket(struct loop_source *source, uint32_t events)
 	return 0;
 }
 
+/*
+ * Each transfer sets the timer several times and nearly always finishes before
+ * it: a later moment, or none, is only noted.
+ */
 static int set_timer(CURLM *multi, long timeout_ms, void *user)
 {
 	struct http_client *client = user;
+	uint64_t now_ns;
 
 	(void)multi;
-	if (timeout_ms < 0)
-		return timer_stop(&client->timer) < 0 ? -1 : 0;
-	return timer_set(&client->timer, (uint64_t)timeout_ms * NSEC_PER_MSEC, 0) < 0 ? -1 : 0;
+	if (timeout_ms < 0) {
+		client->wanted_ns = UINT64_MAX;
+		return 0;
+	}
+	now_ns = clock_now().mono_ns;
+	client->wanted_ns = now_ns + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+	if (timeout_ms > 0)
+		return arm(client, now_ns) < 0 ? -1 : 0;
+	kick_now(&client->kick);
+	return 0;
 }
 
 static void remove_socket(struct http_socket *socket)
@@ -198,12 +247,16 @@ int http_client_new(struct loop *loop, const char *ca_bundle, struct http_client
 		return -ENOMEM;
 	client->loop = loop;
 	client->timer = (struct timer)TIMER_INIT;
+	client->kick = (struct kick)KICK_INIT;
+	client->wanted_ns = client->armed_ns = UINT64_MAX;
 
 	client->ca_bundle = strdup(ca_bundle);
 	client->multi = curl_multi_init();
 	if (!client->ca_bundle || !client->multi)
 		return -ENOMEM;
 	r = timer_init(&client->timer, loop, on_timer);
+	if (r == 0)
+		r = kick_init(&client->kick, loop, on_kick);
 	if (r < 0)
 		return r;
 
@@ -228,6 +281,7 @@ struct http_client *http_client_free(struct http_client *client)
 	if (client->multi)
 		curl_multi_cleanup(client->multi);
 	timer_clear(&client->timer);
+	kick_clear(&client->kick);
 	free(client->ca_bundle);
 	free(client);
 	return NULL;

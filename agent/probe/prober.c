@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/timer.h"
+#include "io/kick.h"
 #include "probe/attempt.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
@@ -31,7 +31,7 @@ struct subject_sessions {
 
 struct prober {
 	struct attempt_env env;
-	struct timer kick; /* starts what waits, outside of any call */
+	struct kick kick; /* starts what waits, outside of any call */
 	struct target targets[ECHOES_MAX];
 	size_t n_targets;
 	unsigned int in_flight_max, in_flight;
@@ -111,7 +111,7 @@ static void on_done(struct attempt *attempt)
 	unlink_probe(probe);
 	probe_free(probe);
 	if (prober->n_waiting > 0)
-		(void)timer_set(&prober->kick, 0, 0);
+		kick_now(&prober->kick);
 	prober->fn(prober->user, &result);
 }
 
@@ -128,9 +128,9 @@ static void begin(struct probe *probe)
 	attempt_begin(&probe->attempt);
 }
 
-static int on_kick(struct timer *timer)
+static int on_kick(struct kick *kick)
 {
-	struct prober *prober = container_of(timer, struct prober, kick);
+	struct prober *prober = container_of(kick, struct prober, kick);
 
 	while (prober->in_flight < prober->in_flight_max && !TAILQ_EMPTY(&prober->waiting))
 		begin(TAILQ_FIRST(&prober->waiting));
@@ -164,7 +164,6 @@ void probe_result_skipped(const struct prober *prober, const struct prober_reque
 int prober_start(struct prober *prober, const struct prober_request *request)
 {
 	struct probe *probe;
-	int r;
 
 	assert(request->echo < prober->n_targets);
 	assert(request->subject < SUBJECTS_MAX || request->subject == PROBE_SUBJECT_NODE);
@@ -173,9 +172,6 @@ int prober_start(struct prober *prober, const struct prober_request *request)
 		prober->counts.refused++;
 		return -EBUSY;
 	}
-	r = prober->n_waiting == 0 ? timer_set(&prober->kick, 0, 0) : 0;
-	if (r < 0)
-		return r;
 	probe = calloc(1, sizeof(*probe));
 	if (!probe)
 		return -ENOMEM;
@@ -187,7 +183,8 @@ int prober_start(struct prober *prober, const struct prober_request *request)
 	probe->attempt.done = on_done;
 	fill_result(prober, request, &probe->attempt.result);
 	TAILQ_INSERT_TAIL(&prober->waiting, probe, entry);
-	prober->n_waiting++;
+	if (prober->n_waiting++ == 0)
+		kick_now(&prober->kick);
 	return 0;
 }
 
@@ -212,7 +209,7 @@ void prober_cancel(struct prober *prober, uint32_t subject)
 	cancel_in(&prober->waiting, subject);
 	cancel_in(&prober->running, subject);
 	if (prober->n_waiting > 0)
-		(void)timer_set(&prober->kick, 0, 0);
+		kick_now(&prober->kick);
 	if (sessions->users == 0)
 		sessions->sessions = http_sessions_free(sessions->sessions);
 }
@@ -260,7 +257,7 @@ int prober_new(struct loop *loop, const struct prober_options *options, prober_f
 	if (!prober)
 		return -ENOMEM;
 	prober->env.loop = loop;
-	prober->kick = (struct timer)TIMER_INIT;
+	prober->kick = (struct kick)KICK_INIT;
 	prober->env.timeout_ns = options->timeout_ns;
 	prober->in_flight_max = options->in_flight ? options->in_flight : PROBES_IN_FLIGHT_MAX;
 	prober->resume_tls = options->resume_tls;
@@ -274,7 +271,7 @@ int prober_new(struct loop *loop, const struct prober_options *options, prober_f
 		return -ENOMEM;
 	r = copy_echoes(prober, options, reason, which);
 	if (r == 0)
-		r = timer_init(&prober->kick, loop, on_kick);
+		r = kick_init(&prober->kick, loop, on_kick);
 	if (r == 0)
 		r = http_client_new(loop, options->ca_bundle, &prober->env.http);
 	if (r < 0)
@@ -304,7 +301,7 @@ struct prober *prober_free(struct prober *prober)
 	for (size_t i = 0; i <= SUBJECTS_MAX; i++)
 		http_sessions_free(prober->sessions[i].sessions);
 	http_client_free(prober->env.http);
-	timer_clear(&prober->kick);
+	kick_clear(&prober->kick);
 	for (size_t i = 0; i < prober->n_targets; i++)
 		target_clear(&prober->targets[i]);
 	free(prober->env.resolv_conf);
