@@ -18,7 +18,7 @@
 #include "base/file.h"
 #include "base/timer.h"
 
-/* One server is asked, then the next, then the first again: two tries of a quarter each leave room. */
+/* All servers in turn, then all again: two tries of a quarter of the time leave room. */
 #define TRIES 2
 #define TRY_MS_MIN 100
 #define DNS_HEADER_LEN 12

@@ -31,7 +31,7 @@ typedef int (*http_write_fn)(void *user, const char *data, size_t len);
 /* The transfer is over and its handle invalid. New ones may be started from here. */
 typedef void (*http_done_fn)(void *user, const struct http_response *response);
 
-/* Zeroed fields are the default. Everything is copied or used before http_client_start() returns. */
+/* Zeroed fields are the default. Everything is copied before http_client_start() returns. */
 struct http_request {
 	const char *method; /* NULL: GET */
 	const char *url;

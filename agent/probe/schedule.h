@@ -59,7 +59,7 @@ uint64_t schedule_request(struct schedule *schedule, uint32_t subject, uint64_t 
 
 /* True and *out while something is due. */
 bool schedule_next(struct schedule *schedule, uint64_t now_ns, struct schedule_probe *out);
-/* When schedule_next() may have something again; UINT64_MAX: not before a call changes something. */
+/* When schedule_next() may have something again; UINT64_MAX: not before another call. */
 uint64_t schedule_wake_ns(const struct schedule *schedule, uint64_t now_ns);
 
 /*

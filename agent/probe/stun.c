@@ -48,7 +48,7 @@ static void put_header(uint8_t *p, unsigned int type, size_t body_len, const uin
 	memcpy(p, id, STUN_ID_LEN);
 }
 
-/* The length field states what follows the header, in whole words, and the datagram holds just that. */
+/* The length field counts what follows the header, whole words, and no byte is over. */
 static bool header_valid(const uint8_t *data, size_t len)
 {
 	return len >= STUN_HEADER_LEN && len % 4 == 0 && get32(data + 4) == MAGIC_COOKIE &&
@@ -60,7 +60,7 @@ struct attribute {
 	const uint8_t *value;
 };
 
-/* The attribute at *offset, which moves behind it. 1, 0 at the end, -EBADMSG when it does not fit. */
+/* The attribute at *offset, which moves on. 1; 0 at the end; -EBADMSG: it does not fit. */
 static int next_attribute(const uint8_t *data, size_t len, size_t *offset, struct attribute *out)
 {
 	size_t at = *offset, padded;
