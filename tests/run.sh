@@ -62,22 +62,25 @@ how() { # how STATUS SECONDS
 }
 
 # cmocka's closing lines: `[  PASSED  ] 3 test(s).`, `[  FAILED  ] 1 test(s)`, `[  SKIPPED ] name`.
+closing() { # closing WORD FILE: the sum over the groups of tests that the binary ran
+	sed -n "s/^\\[  $1  \\] \\([0-9]*\\) test(s).*/\\1/p" "$2" | awk '{ n += $1 } END { print n + 0 }'
+}
+
 run_unit() { # run_unit NAME BIN
 	local name=$1 bin=$2 out=$log/out status good bad skips
 	bounded 120 "$bin" >"$out" 2>&1
 	status=$?
-	good=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test(s).*/\1/p' "$out" | tail -1)
-	bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test(s).*/\1/p' "$out" | tail -1)
+	good=$(closing PASSED "$out") bad=$(closing FAILED "$out")
 	skips=$(sed -n 's/^\[  SKIPPED \] \([a-z_A-Z0-9]*\)$/\1/p' "$out" | sort -u)
-	passed=$((passed + ${good:-0}))
+	passed=$((passed + good))
 	for s in $skips; do
 		note_skip "$name/$s" "$(grep -v '^\[' "$out" | grep -im1 skip | cut -c1-120)"
 	done
-	if [ $status -ne 0 ]; then
-		[ "${bad:-0}" -le 1 ] || failed=$((failed + bad - 1))
+	if [ $status -ne 0 ] || [ "$bad" -ne 0 ]; then
+		[ "$bad" -le 1 ] || failed=$((failed + bad - 1))
 		grep -vE '^\[ +(RUN|OK) ' "$out" >"$out.short"
 		fail "$name" "$(how $status 120)" "$out.short"
-	elif [ "${good:-0}" -eq 0 ] && [ -z "$skips" ]; then
+	elif [ "$good" -eq 0 ] && [ -z "$skips" ]; then
 		fail "$name" "no test was run" "$out"
 	fi
 }
