@@ -23,14 +23,16 @@ files() {
 }
 mapfile -t sources < <(files 'agent/*.[ch]' 'bpf/*.[ch]' 'tests/*.[ch]')
 mapfile -t agent < <(files 'agent/*.[ch]')
+mapfile -t outside_flow < <(files 'agent/*.[ch]' | grep -v ^agent/flow/)
+mapfile -t elsewhere < <(files 'agent/*.[ch]' | grep -vx agent/base/parse.c)
 if [ "${#agent[@]}" -lt 2 ]; then
 	echo 'FAIL there are no sources; this is to be run in a clone' >&2
 	exit 2
 fi
 
-# nowhere PATTERN: occurs in no source of the agent.
+# nowhere PATTERN FILE…: occurs in none of these files.
 nowhere() {
-	grep -nE "$1" "${agent[@]}"
+	grep -nE "$@"
 	[ $? -eq 1 ]
 }
 
@@ -51,7 +53,8 @@ only_in() {
 }
 
 formatted() {
-	clang-format --dry-run -Werror "${sources[@]}" 2>&1 | grep error: | head -20
+	clang-format --dry-run -Werror "${sources[@]}" 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:.* error:.*/\1/p' |
+		sort | uniq -c | sed 's/^ *\([0-9]*\) \(.*\)/\2: \1 places; make format/'
 	return "${PIPESTATUS[0]}"
 }
 
@@ -78,11 +81,15 @@ verdict 'c-ares has one user' only_in '<ares' 'agent/io/dns_client.c'
 verdict 'libmicrohttpd has one user' only_in '<microhttpd' 'agent/io/http_*'
 verdict 'libyaml has one user' only_in '<yaml\.h>' 'agent/io/yaml.c'
 verdict 'libmnl has one user' only_in '<libmnl/' 'agent/io/netlink*' 'agent/io/wireguard*'
-verdict 'setns is called in one place' only_in '(^|[^a-z_])setns\(' 'agent/io/netns.?'
-verdict 'bpf is used in one folder' only_in '<bpf/' 'agent/flow/*'
+verdict 'network namespaces are entered in one place' only_in '(^|[^a-z_])setns\([a-z_>.-]+,' 'agent/io/netns.c'
+verdict 'libbpf is used in one folder' only_in '<bpf/' 'agent/flow/*'
+verdict 'bpf(2) is called in one folder' nowhere 'SYS_bpf|__NR_bpf|[^a-z_]bpf\(BPF_' "${outside_flow[@]}"
 verdict 'the ABI is read in one folder' only_in 'bpf/flow_event\.h' 'agent/flow/*'
 verdict 'no unbounded or unchecked functions' \
-	nowhere '(^|[^a-zA-Z0-9_>.])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|strtol|strtoul|strtok|alloca)[ ]?\('
+	nowhere '(^|[^a-zA-Z0-9_>.])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strtok|alloca)[ ]?\(' "${agent[@]}"
+verdict 'numbers are read in base/parse.c' \
+	nowhere '(^|[^a-zA-Z0-9_>.])strto(u?ll?|[iu]max)[ ]?\(' "${elsewhere[@]}"
+verdict 'nothing is left for later' nowhere '(TODO|FIXME)|[Nn]ot (yet )?implemented' "${sources[@]}"
 verdict 'functions of 80 lines at most, files of 600' tests/check/sizes.sh
 verdict 'configuration, metrics and commands are in the README' tests/check/docs.sh
 verdict 'shell scripts parse' parse_shell
