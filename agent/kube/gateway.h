@@ -21,15 +21,15 @@ struct kube_gateway {
 	char *nodepool;               /* spec.gatewayNodepoolName; NULL with a VMSS profile */
 	struct cidr *exceptions;      /* owned; spec.excludeCidrs, IPv4 ones that parse */
 	size_t n_exceptions;
-	char *bad_exception;          /* owned; the first that does not; NULL: none */
-	char *egress_prefix;          /* owned; status.egressIpPrefix as written; NULL or "": not assigned */
-	bool prefix_bad;              /* egress_prefix does not parse */
-	struct prefix_set prefix;     /* parsed; empty while not assigned */
+	char *bad_exception; /* owned; the first that does not; NULL: none */
+	char *egress_prefix; /* owned; status.egressIpPrefix as written; NULL or "": not assigned */
+	bool prefix_bad;     /* egress_prefix does not parse */
+	struct prefix_set prefix; /* parsed; empty while not assigned */
 	bool has_server;
-	struct ip server_ip;          /* status.gatewayServerProfile */
+	struct ip server_ip; /* status.gatewayServerProfile */
 	uint16_t server_port;
 	bool has_server_key;
-	uint8_t server_key[32];       /* WireGuard public key */
+	uint8_t server_key[32];         /* WireGuard public key */
 	int64_t created_us, deleted_us; /* 0: not */
 };
 

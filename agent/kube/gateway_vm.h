@@ -9,14 +9,14 @@
 #include "base/ip.h"
 
 struct kube_gateway_profile {
-	char *node; /* owned */
+	char *node;         /* owned */
 	struct ip primary;  /* all zero, which no node has, while not known */
 	bool has_secondary; /* empty while Azure has not assigned it */
 	struct ip secondary;
 };
 
 struct kube_gateway_vm {
-	char *namespace, *name; /* owned; those of the StaticGatewayConfiguration */
+	char *namespace, *name;                /* owned; those of the StaticGatewayConfiguration */
 	struct kube_gateway_profile *profiles; /* owned */
 	size_t n_profiles;
 };

@@ -15,17 +15,17 @@ struct kube_label {
 
 struct kube_pod {
 	char *namespace, *name, *uid, *node; /* owned; node is NULL until scheduled */
-	char *gateway;      /* owned; annotation kubernetes.azure.com/static-gateway-configuration; NULL or "": none */
-	char *netns;        /* owned; annotation egress-verifier.io/netns; NULL: none */
-	char *cgroup;       /* owned; annotation egress-verifier.io/cgroup, relative to inventory.cgroupRoot or absolute */
+	char *gateway; /* owned; annotation kubernetes.azure.com/static-gateway-configuration; NULL or "": none */
+	char *netns; /* owned; annotation egress-verifier.io/netns; NULL: none */
+	char *cgroup; /* owned; annotation egress-verifier.io/cgroup, relative to inventory.cgroupRoot or absolute */
 	struct kube_label *labels; /* owned; the first POD_LABELS_MAX */
 	size_t n_labels;
-	bool labels_cut;    /* it has more: those that are not here may have any value */
+	bool labels_cut; /* it has more: those that are not here may have any value */
 	bool has_ip;
-	struct ip ip;       /* status.podIP */
+	struct ip ip; /* status.podIP */
 	bool host_network;
-	bool running;       /* status.phase is Running */
-	bool finished;      /* Succeeded or Failed */
+	bool running;                               /* status.phase is Running */
+	bool finished;                              /* Succeeded or Failed */
 	int64_t created_us, started_us, deleted_us; /* 0: not */
 };
 

@@ -16,7 +16,7 @@
 
 #define POD(name)                                                                                  \
 	"- {apiVersion: v1, kind: Pod, metadata: {namespace: a, name: " name ", uid: u-" name "}}" \
-	                                                                                      "\n"
+	"\n"
 #define LIST(items) "apiVersion: v1\nkind: List\nitems:\n" items
 
 /* What the inventory holds, as text: the names between the last begin and commit. */
@@ -168,22 +168,22 @@ static void every_kind_finds_its_place(void **state)
 	struct source_file *source;
 
 	(void)state;
-	write_file(
-		"d/i.yaml", LIST(POD("p1") "- {apiVersion: v1, kind: Node, metadata: {name: n1}}\n"
-	                                   "- {apiVersion: apps/v1, kind: Pod, metadata: {name: "
-	                                   "other}}\n"
-	                                   "- {apiVersion: v1, kind: Secret, metadata: {name: "
-	                                   "s}}\n") "---\n"
-						    "apiVersion: "
-	                                            "egressgateway.kubernetes.azure.com/v1alpha1\n"
-						    "kind: StaticGatewayConfiguration\nmetadata: "
-	                                            "{namespace: a, name: blue}\n"
-						    "---\n---\n"
-						    "{\"apiVersion\":\"egressgateway.kubernetes."
-	                                            "azure.com/v1alpha1\","
-						    "\"kind\":\"GatewayVMConfiguration\","
-						    "\"metadata\":{\"namespace\":\"a\",\"name\":"
-	                                            "\"blue\"}}\n");
+	write_file("d/i.yaml",
+	           LIST(POD("p1") "- {apiVersion: v1, kind: Node, metadata: {name: n1}}\n"
+	                          "- {apiVersion: apps/v1, kind: Pod, metadata: {name: "
+	                          "other}}\n"
+	                          "- {apiVersion: v1, kind: Secret, metadata: {name: "
+	                          "s}}\n") "---\n"
+	                                   "apiVersion: "
+	                                   "egressgateway.kubernetes.azure.com/v1alpha1\n"
+	                                   "kind: StaticGatewayConfiguration\nmetadata: "
+	                                   "{namespace: a, name: blue}\n"
+	                                   "---\n---\n"
+	                                   "{\"apiVersion\":\"egressgateway.kubernetes."
+	                                   "azure.com/v1alpha1\","
+	                                   "\"kind\":\"GatewayVMConfiguration\","
+	                                   "\"metadata\":{\"namespace\":\"a\",\"name\":"
+	                                   "\"blue\"}}\n");
 	source = open_source("d/i.yaml");
 	assert_string_equal(held, "pod:p1 node:n1 gateway:blue vm:blue ");
 	assert_int_equal(source_file_stats(source)->reloads, 1);
@@ -325,6 +325,32 @@ static void a_change_takes_effect_by_itself(void **state)
 	write_file("d/i.yaml", LIST(POD("again")));
 	run_until_read(source, seen);
 	assert_string_equal(held, "pod:again ");
+	source_file_free(source);
+}
+
+/* Neither a reading for each of many writes, nor none while they go on. */
+static void endless_writing_neither_floods_nor_starves(void **state)
+{
+	uint64_t until = clock_now().mono_ns + 400 * NSEC_PER_MSEC;
+	struct timer turn = TIMER_INIT;
+	struct source_file *source;
+	unsigned int writes = 0;
+
+	(void)state;
+	write_file("d/i.yaml", LIST(POD("p1")));
+	source = open_source("d/i.yaml");
+	assert_int_equal(timer_init(&turn, loop, on_turn), 0);
+	assert_int_equal(timer_set(&turn, NSEC_PER_MSEC, NSEC_PER_MSEC), 0);
+	while (clock_now().mono_ns < until) {
+		rename_over("d/i.yaml", LIST(POD("p2")));
+		writes++;
+		assert_int_equal(loop_run(loop), 0);
+	}
+	timer_clear(&turn);
+	assert_true(source_file_stats(source)->reloads >= 2);
+	assert_true(source_file_stats(source)->reloads <= 10);
+	assert_true(writes > 2 * source_file_stats(source)->reloads);
+	assert_string_equal(held, "pod:p2 ");
 	source_file_free(source);
 }
 
@@ -490,6 +516,7 @@ int main(void)
 		IN_FOLDER(what_finds_no_room_is_counted),
 		IN_FOLDER(a_bad_file_keeps_the_old_inventory),
 		IN_FOLDER(a_change_takes_effect_by_itself),
+		IN_FOLDER(endless_writing_neither_floods_nor_starves),
 		IN_FOLDER(a_file_may_come_later),
 		IN_FOLDER(a_file_is_read_when_its_writer_has_closed_it),
 		IN_FOLDER(a_mounted_configmap_may_change),
