@@ -199,6 +199,10 @@ void judge_track_faults(struct judge_record *record, const struct judge_input *i
 	if (record->wrong.holds &&
 	    prefix_contains(&subject->gateway->prefix, &record->wrong.address))
 		record->wrong.holds = false;
+	/* Whose address it is may come out later than the address: from a control probe, or a gateway. */
+	if (record->wrong.holds && record->attribution != ATTRIBUTION_EXPECTED)
+		record->attribution = attribute(subject, input->context, &record->observed,
+		                                record->attributed_to);
 	if (record->unexpected.holds &&
 	    (subject->gateway->default_to_gateway ||
 	     !prefix_contains(&subject->gateway->prefix, &record->unexpected.address)))
@@ -257,6 +261,26 @@ static void describe_wrong(const struct judge_fault *fault, char reason[static R
 	sentence_add(reason, REASON_MAX, " saw %s, ", ip_format(&fault->address, address));
 }
 
+/* Whether the kernel sends the questions that showed the fault past the tunnel. */
+static bool leaves_past_tunnel(const struct subject *subject, const struct judge_fault *fault)
+{
+	const struct live *live = &subject->live;
+
+	if (!judge_live_complete(subject))
+		return false;
+	for (size_t i = 0; i < fault->n_witness; i++) {
+		const struct live_route *route;
+		bool certain;
+
+		if (fault->witness[i].standing != WITNESS_OUTSIDE)
+			continue;
+		route = live_route_lookup(live, &fault->witness[i].peer, 0, &certain);
+		if (route && certain && route->ifindex != live->tunnel_ifindex)
+			return true;
+	}
+	return false;
+}
+
 int judge_wrong_source(const struct judge_record *record, const struct judge_input *input,
                        const struct moment *now, struct finding *out)
 {
@@ -277,7 +301,7 @@ int judge_wrong_source(const struct judge_record *record, const struct judge_inp
 	else
 		attribute_describe(attribution, name, out->reason, REASON_MAX);
 	sentence_add(out->reason, REASON_MAX, ", not one of gateway %s", subject->gateway->name);
-	remedy_of_source(subject, attribution, out->remedy);
+	remedy_of_source(subject, attribution, leaves_past_tunnel(subject, fault), out->remedy);
 	return judge_found(record, input, now, out, write_wrong_source, NULL);
 }
 

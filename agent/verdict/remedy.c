@@ -68,11 +68,15 @@ void remedy_of_flow(const struct subject *subject, enum violation_kind kind,
 	            out);
 }
 
-void remedy_of_source(const struct subject *subject, enum attribution attribution,
+void remedy_of_source(const struct subject *subject, enum attribution attribution, bool past_tunnel,
                       char out[static REMEDY_MAX])
 {
 	const char *what = "the address belongs to nobody known here";
 
+	if (past_tunnel) {
+		restart_pod(subject, "the pod's routes lead past the tunnel", out);
+		return;
+	}
 	switch (attribution) {
 	case ATTRIBUTION_GATEWAY:
 		what = "a gateway node translates to another gateway's address";
@@ -134,6 +138,10 @@ void remedy_of_object(const struct subject *subject, enum violation_kind kind,
 		             "create it in the pod's own namespace or correct the annotation: "
 		             "`kubectl get staticgatewayconfiguration -n %s`",
 		             subject->namespace);
+	} else if (kind == STALE_ROUTES && subject->gateway && subject->gateway->bad_exception) {
+		bad_exception(subject, out); /* before it, a restart would end in no pod at all */
+		sentence_add(out, REMEDY_MAX, ", then restart the pod: `kubectl delete pod -n %s %s`",
+		             subject->namespace, subject->pod);
 	} else if (kind == STALE_ROUTES) {
 		restart_pod(subject, "routes are written only when a pod starts", out);
 	} else if (kind == UNPROGRAMMED_POD && subject->host_network) {

@@ -13,7 +13,8 @@ enum remedy_tunnel {                       /* what is wrong with it */
 
 void remedy_of_flow(const struct subject *subject, enum violation_kind kind,
                     char out[static REMEDY_MAX]);
-void remedy_of_source(const struct subject *subject, enum attribution attribution,
+/* past_tunnel: the pod's own routes lead past the tunnel, so the gateway nodes are not to blame. */
+void remedy_of_source(const struct subject *subject, enum attribution attribution, bool past_tunnel,
                       char out[static REMEDY_MAX]);
 void remedy_of_tunnel(const struct subject *subject, enum remedy_tunnel what,
                       char out[static REMEDY_MAX]);

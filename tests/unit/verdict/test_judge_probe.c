@@ -409,6 +409,42 @@ static void lone_accuser_needs_the_nodes_answers(void **state)
 	}
 }
 
+/* The pod's first round may be over before the node's own answers are there. */
+static void learns_later_whose_address_it_is(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	ROUND(&w, 1, OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND);
+	world_judge(&w, 1);
+	assert_int_equal(w.record.attribution, ATTRIBUTION_UNKNOWN);
+	world_control(&w, 1.5, OUTBOUND);
+	world_judge(&w, 2);
+	assert_int_equal(w.record.attribution, ATTRIBUTION_OUTBOUND);
+	expect_text("later", w.findings[0].reason, "the cluster's outbound address");
+	world_clear(&w);
+}
+
+/* The gateway nodes are not to blame for what never reaches them. */
+static void blames_the_pods_own_routes(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_control(&w, 0.5, OUTBOUND);
+	world_unroute(&w, "0.0.0.0/0");
+	world_route(&w, "0.0.0.0/0", "10.60.1.1", WORLD_ETH0, RTPROT_BOOT);
+	ROUND(&w, 1, OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND);
+	world_judge(&w, 1);
+	for (size_t i = 0; i < w.n_findings; i++)
+		if (w.findings[i].kind == WRONG_SOURCE_ADDRESS)
+			expect_text("routes", w.findings[i].remedy,
+			            "kubectl delete pod -n team app");
+	world_clear(&w);
+}
+
 static void names_whose_address_it_is(void **state)
 {
 	static const struct {
@@ -461,6 +497,8 @@ int main(void)
 		cmocka_unit_test(weighs_one_round),
 		cmocka_unit_test(transports_are_weighed_apart),
 		cmocka_unit_test(lone_accuser_needs_the_nodes_answers),
+		cmocka_unit_test(learns_later_whose_address_it_is),
+		cmocka_unit_test(blames_the_pods_own_routes),
 		cmocka_unit_test(names_whose_address_it_is),
 	};
 

@@ -257,6 +257,24 @@ static void compares_with_what_the_objects_say(void **state)
 	}
 }
 
+/* With such an entry no pod can start: a restart alone would end what still runs. */
+static void bad_exception_comes_first(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	exception_added(&w);
+	w.blue.bad_exception = "fd00::/8";
+	world_judge(&w, 1);
+	expect_text("bad exception", world_finding(&w, STALE_ROUTES)->remedy,
+	            "remove `fd00::/8` from spec.excludeCidrs");
+	expect_text("bad exception", world_finding(&w, STALE_ROUTES)->remedy,
+	            "then restart the pod: `kubectl delete pod -n team app`");
+	w.blue.bad_exception = NULL;
+	world_clear(&w);
+}
+
 /* The answer is kept until a reading or an object changes, and no longer. */
 static void looks_again_when_something_changed(void **state)
 {
@@ -288,6 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(compares_with_what_the_objects_say),
+		cmocka_unit_test(bad_exception_comes_first),
 		cmocka_unit_test(looks_again_when_something_changed),
 	};
 
