@@ -115,6 +115,8 @@ $(BUILD)/agent/%.o: agent/%.c Makefile
 $(BUILD)/commit.h: FORCE
 	@mkdir -p $(@D)
 	@echo '#define COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define COMMIT "$(COMMIT)"' > $@
+# Phony, because .SECONDARY would take a missing file for an intermediate one.
+.PHONY: FORCE
 FORCE:
 
 $(BUILD)/lib%.a: $$(call objects,$$*)

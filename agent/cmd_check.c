@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "tables.h"
 
@@ -71,14 +72,29 @@ static struct tally count(const struct check *check)
 	return tally;
 }
 
+/* The node's own answers tell whose address a pod was seen with, and a dead echo from a dead gateway. */
+static bool control_is_complete(const struct agent *agent)
+{
+	for (size_t i = 0; agent->config->node_control && i < agent->settings.n_echoes; i++)
+		if (!agent->control[i].finished.wall_us)
+			return false;
+	return true;
+}
+
+static bool is_done(const struct check *check)
+{
+	struct tally tally = count(check);
+
+	if (check->wait_ns)
+		return tally.verified == tally.subjects;
+	return tally.judged == tally.subjects && control_is_complete(check->agent);
+}
+
 static int on_look(struct timer *timer)
 {
 	struct check *check = container_of(timer, struct check, look);
-	struct tally tally = count(check);
-	bool done =
-		check->wait_ns ? tally.verified == tally.subjects : tally.judged == tally.subjects;
 
-	if (done || clock_now().mono_ns >= check->deadline_ns)
+	if (is_done(check) || clock_now().mono_ns >= check->deadline_ns)
 		loop_stop(check->agent->loop);
 	return 0;
 }
@@ -150,6 +166,7 @@ static int run(struct check *check)
 	char error[512] = "";
 	int r, status;
 
+	log_set_level(LOG_ERROR); /* the table says it */
 	r = agent_new(&options, &check->agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
@@ -169,6 +186,7 @@ static int run(struct check *check)
 
 	if (r < 0)
 		fprintf(stderr, "egress-verifier: check: %s\n", strerror(-r));
+	agent_judge_tick(check->agent); /* with all that is known by now */
 	status = r < 0 ? EXIT_UNDECIDED : answer(check);
 	timer_clear(&check->look);
 	agent_free(check->agent);
