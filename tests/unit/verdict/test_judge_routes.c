@@ -260,6 +260,7 @@ static void compares_with_what_the_objects_say(void **state)
 /* With such an entry no pod can start: a restart alone would end what still runs. */
 static void bad_exception_comes_first(void **state)
 {
+	const struct finding *finding;
 	struct world w;
 
 	(void)state;
@@ -267,9 +268,11 @@ static void bad_exception_comes_first(void **state)
 	exception_added(&w);
 	w.blue.bad_exception = "fd00::/8";
 	world_judge(&w, 1);
-	expect_text("bad exception", world_finding(&w, STALE_ROUTES)->remedy,
-	            "remove `fd00::/8` from spec.excludeCidrs");
-	expect_text("bad exception", world_finding(&w, STALE_ROUTES)->remedy,
+	finding = world_finding(&w, STALE_ROUTES);
+	if (!finding)
+		fail_msg("not stale");
+	expect_text("bad exception", finding->remedy, "remove `fd00::/8` from spec.excludeCidrs");
+	expect_text("bad exception", finding->remedy,
 	            "then restart the pod: `kubectl delete pod -n team app`");
 	w.blue.bad_exception = NULL;
 	world_clear(&w);
