@@ -258,6 +258,15 @@ class Lab(faults.Faults):
         self.write_objects()
         return sgc
 
+    def add_sgcs(self, specifications):
+        """Many at once: a list of keyword arguments of add_sgc()."""
+        made = [self._add_sgc_object(**fields) for fields in specifications]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            self._lay_sgcs(made, pool)
+        self.fabric.apply_nat()
+        self.write_objects()
+        return made
+
     def remove_sgc(self, name, namespace=layout.NAMESPACE):
         """Deletes the objects and tears the data path down; pods keep wg0 and their routes, as they really do."""
         sgc = self.sgcs[namespace, name]

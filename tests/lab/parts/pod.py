@@ -1,5 +1,6 @@
 """A pod: network namespace, eth0, perhaps wg0, a cgroup, and traffic from inside."""
 
+import ipaddress
 import json
 import os
 import re
@@ -14,6 +15,11 @@ MANGLE = "\n".join([
     "-A PREROUTING -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
     f"-A OUTPUT -m connmark --mark {layout.MARK} -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff",
     "COMMIT", ""])
+
+
+def masked(cidrs):
+    """As the CNI plugin takes them: host bits are dropped without a word; once each."""
+    return list(dict.fromkeys(str(ipaddress.ip_network(cidr, strict=False)) for cidr in cidrs))
 
 
 class Pod:
@@ -92,14 +98,15 @@ class Pod:
 
     def _route_lines(self):
         sgc, via = self.gateway, f"via {layout.POD_GATEWAY_IP} dev eth0"
+        listed = masked(sgc.exclude)
         lines = [f"route add default {via} table {layout.MARK_TABLE}",
                  f"rule add priority 32765 fwmark {layout.MARK} lookup {layout.MARK_TABLE}"]
         if sgc.default_route == "azureNetworking":
-            return lines + [f"route add {cidr} via inet6 fe80::1 dev wg0" for cidr in sgc.exclude]
+            return lines + [f"route add {cidr} via inet6 fe80::1 dev wg0" for cidr in listed]
         # `route flush` keeps the table of marked packets.
         lines += ["route flush table main", f"route add {layout.POD_GATEWAY_IP}/32 dev eth0 scope link",
                   "route add default via inet6 fe80::1 dev wg0"]
-        excluded = dict.fromkeys([*sgc.exclude, *self.lab.cni_excluded])
+        excluded = dict.fromkeys([*listed, *masked(self.lab.cni_excluded)])
         return lines + [f"route add {cidr} {via} proto static" for cidr in excluded]
 
     def set_peer(self, public=None, endpoint=None, allowed=("0.0.0.0/0", "::/0"), fresh=False):
