@@ -52,7 +52,7 @@ static char *key_of_pod(const void *object)
 
 static bool labels_equal(const struct kube_pod *a, const struct kube_pod *b)
 {
-	if (a->n_labels != b->n_labels)
+	if (a->n_labels != b->n_labels || a->labels_cut != b->labels_cut)
 		return false;
 	for (size_t i = 0; i < a->n_labels; i++)
 		if (!text_equal(a->labels[i].key, b->labels[i].key) ||

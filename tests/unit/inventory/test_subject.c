@@ -201,7 +201,11 @@ static void wanted(void **state)
 		bool finished;
 		const struct inventory_selector *require;
 		bool wanted, required;
+		bool cut; /* the pod has more labels than are kept */
 	} cases[] = {
+		{ "w1", NULL, false, &both, true, true, .cut = true },
+		{ "w1", NULL, false, &other_value, false, false, .cut = true },
+		{ "w1", NULL, false, &elsewhere, false, false, .cut = true },
 		{ "w1", "blue", false, NULL, true, false },
 		{ "w1", "", false, NULL, false, false },
 		{ "w1", NULL, false, NULL, false, false },
@@ -225,6 +229,7 @@ static void wanted(void **state)
 			                .gateway = (char *)cases[i].gateway,
 			                .labels = labels,
 			                .n_labels = 1,
+			                .labels_cut = cases[i].cut,
 			                .finished = cases[i].finished };
 		bool required = !cases[i].required;
 
