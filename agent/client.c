@@ -23,7 +23,7 @@ struct client {
 	struct listener_address socket; /* .local with unix: */
 	struct timer settle;
 	struct http_transfer *stream; /* NULL: none runs */
-	bool done, greeted, changed, stream_ended;
+	bool done, greeted, settling, changed, stream_ended;
 	/* Of the request that ran last. */
 	enum http_error http_error;
 	uint16_t status;
@@ -31,7 +31,7 @@ struct client {
 	struct json_object *answer; /* owned */
 };
 
-static int fail(char error[static CLIENT_ERROR_MAX], int r, const char *address, const char *what)
+static int complain(char error[static CLIENT_ERROR_MAX], int r, const char *address, const char *what)
 {
 	snprintf(error, CLIENT_ERROR_MAX, "%.200s: %.290s", address, what);
 	return r;
@@ -41,6 +41,7 @@ static int on_settled(struct timer *timer)
 {
 	struct client *client = container_of(timer, struct client, settle);
 
+	client->settling = false;
 	client->changed = true;
 	loop_stop(client->loop);
 	return 0;
@@ -74,11 +75,11 @@ int client_new(const char *address, struct client **out, char error[static CLIEN
 	int r;
 
 	if (!client)
-		return fail(error, -ENOMEM, address, strerror(ENOMEM));
+		return complain(error, -ENOMEM, address, strerror(ENOMEM));
 	client->settle = (struct timer)TIMER_INIT;
 	r = parse_address(client, address);
 	if (r == -EINVAL)
-		return fail(error, r, address, "expected http://HOST:PORT or unix:/PATH");
+		return complain(error, r, address, "expected http://HOST:PORT or unix:/PATH");
 	if (r == 0)
 		r = (client->address = strdup(address)) ? loop_new(&client->loop) : -ENOMEM;
 	if (r == 0)
@@ -86,7 +87,7 @@ int client_new(const char *address, struct client **out, char error[static CLIEN
 	if (r == 0)
 		r = http_client_new(client->loop, NULL, &client->http);
 	if (r < 0)
-		return fail(error, r, address, strerror(-r));
+		return complain(error, r, address, strerror(-r));
 
 	*out = take_ptr(client);
 	return 0;
@@ -151,10 +152,10 @@ static int judge_answer(struct client *client, struct json_object **out,
 	if (client->http_error != HTTP_OK) {
 		snprintf(text, sizeof(text), "no agent answers there: %s (%.200s)",
 		         http_error_text(client->http_error), client->detail);
-		return fail(error, -EHOSTUNREACH, client->address, text);
+		return complain(error, -EHOSTUNREACH, client->address, text);
 	}
 	if (!client->answer)
-		return fail(error, -EPROTO, client->address,
+		return complain(error, -EPROTO, client->address,
 		            "the answer is not a JSON object: is this an egress-verifier agent?");
 	if (client->status != 200) {
 		json_object_object_get_ex(client->answer, "detail", &detail);
@@ -162,7 +163,7 @@ static int judge_answer(struct client *client, struct json_object **out,
 		         json_object_is_type(detail, json_type_string) ?
 		                 json_object_get_string(detail) :
 		                 "the agent refused the request");
-		return fail(error,
+		return complain(error,
 		            client->status == 404 ? -ENOENT :
 		            client->status == 400 ? -EINVAL :
 		                                    -EPROTO,
@@ -207,7 +208,7 @@ int client_get(struct client *client, const char *target, struct json_object **o
 	while (r == 0 && !client->done)
 		r = loop_run(client->loop);
 	if (r < 0)
-		return fail(error, r, client->address, strerror(-r));
+		return complain(error, r, client->address, strerror(-r));
 	return judge_answer(client, out, error);
 }
 
@@ -265,7 +266,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 		if (list && *token_of(list))
 			buf_format(&page_target, "&continue=%s", token_of(list));
 		if (page_target.error)
-			return fail(error, page_target.error, client->address, "the request is too long");
+			return complain(error, page_target.error, client->address, "the request is too long");
 		r = client_get(client, page_target.data, &page, error);
 		if (r < 0)
 			return r;
@@ -274,7 +275,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 			list = page;
 			if (!json_object_object_get_ex(list, "items", &first) ||
 			    !json_object_is_type(first, json_type_array))
-				return fail(error, -EPROTO, client->address,
+				return complain(error, -EPROTO, client->address,
 				            "the answer is not a list");
 			continue;
 		}
@@ -284,7 +285,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 			                       json_object_new_string(token_of(page)));
 		json_object_put(page);
 		if (r < 0)
-			return fail(error, r, client->address, "the answer is not a list");
+			return complain(error, r, client->address, "the answer is not a list");
 	} while (*token_of(list) && length_of(list) < max);
 
 	*out = take_ptr(list);
@@ -301,7 +302,10 @@ static int on_event_bytes(void *user, const char *data, size_t len)
 		loop_stop(client->loop);
 	}
 	/* Of all that comes only data has a brace, and one byte is never torn apart. */
-	return memchr(data, '{', len) ? timer_set(&client->settle, SETTLE_NS, 0) : 0;
+	if (client->settling || !memchr(data, '{', len))
+		return 0;
+	client->settling = true; /* not set anew, or events that never stop would never be shown */
+	return timer_set(&client->settle, SETTLE_NS, 0);
 }
 
 static void on_stream_end(void *user, const struct http_response *response)
@@ -317,7 +321,7 @@ static void on_stream_end(void *user, const struct http_response *response)
 
 static int watch_failed(struct client *client, char error[static CLIENT_ERROR_MAX])
 {
-	return fail(error, -EPIPE, client->address,
+	return complain(error, -EPIPE, client->address,
 	            client->status == 503   ? "the agent has too many watchers already" :
 	            client->status == 0     ? "no agent answers there" :
 	            client->http_error == 0 ? "the agent ended the stream of events" :
@@ -340,7 +344,7 @@ int client_watch(struct client *client, char error[static CLIENT_ERROR_MAX])
 		r = loop_run(client->loop);
 	if (r == 0 && client->stream_ended)
 		return watch_failed(client, error);
-	return r < 0 ? fail(error, r, client->address, strerror(-r)) : 0;
+	return r < 0 ? complain(error, r, client->address, strerror(-r)) : 0;
 }
 
 int client_wait(struct client *client, char error[static CLIENT_ERROR_MAX])
@@ -350,7 +354,7 @@ int client_wait(struct client *client, char error[static CLIENT_ERROR_MAX])
 	while (r == 0 && !client->changed && !client->stream_ended)
 		r = loop_run(client->loop);
 	if (r < 0)
-		return fail(error, r, client->address, strerror(-r));
+		return complain(error, r, client->address, strerror(-r));
 	if (!client->changed)
 		return watch_failed(client, error);
 	client->changed = false;

@@ -102,6 +102,14 @@ static enum tone tone_of_state(const char *state)
 
 static const char *const states[] = { "violated", "unverified", "pending", "verified" };
 
+/* For where a text must be. */
+#define SHOWN(...) or_dash(tables_text(__VA_ARGS__, NULL))
+
+static const char *or_dash(const char *text)
+{
+	return text ? text : "-";
+}
+
 /* Writing */
 
 static void line(const struct terminal *terminal, size_t indent, enum tone tone,
@@ -162,16 +170,16 @@ static void violation(const struct terminal *terminal, struct json_object *v)
 
 	gateway = tables_text(v, "gateway", "name", NULL);
 	line(terminal, 0, open ? TONE_BAD : TONE_DIM, "%s  %s%s%.256s%s",
-	     tables_text(v, "kind", NULL), subject ? subject : "-", gateway ? "  gateway " : "",
+	     SHOWN(v, "kind"), subject ? subject : "-", gateway ? "  gateway " : "",
 	     gateway ? gateway : "", open ? "" : "  (resolved)");
-	line(terminal, 2, TONE_PLAIN, "%s", tables_text(v, "reason", NULL));
+	line(terminal, 2, TONE_PLAIN, "%s", SHOWN(v, "reason"));
 	if (tables_text(v, "remedy", NULL))
-		line(terminal, 2, TONE_BOLD, "To do: %s", tables_text(v, "remedy", NULL));
+		line(terminal, 2, TONE_BOLD, "To do: %s", SHOWN(v, "remedy"));
 	line(terminal, 2, TONE_DIM, "%" PRIu64 " times, first %s, last %s",
 	     number(member(v, "count", NULL)),
-	     short_time(first, tables_text(v, "firstSeen", NULL)),
-	     short_time(last, tables_text(v, "lastSeen", NULL)));
-	line(terminal, 2, TONE_DIM, "id %s", tables_text(v, "id", NULL));
+	     or_dash(short_time(first, tables_text(v, "firstSeen", NULL))),
+	     or_dash(short_time(last, tables_text(v, "lastSeen", NULL))));
+	line(terminal, 2, TONE_DIM, "id %s", SHOWN(v, "id"));
 }
 
 void tables_violations(const struct terminal *terminal, struct json_object *items)
@@ -211,7 +219,7 @@ static void flow_row(struct table *table, struct json_object *flow)
 	         address ? address : "-");
 	if (port)
 		snprintf(to + strlen(to), 24, ":%" PRIu64, port);
-	snprintf(path, sizeof(path), "%.40s%s", tables_text(flow, "path", NULL),
+	snprintf(path, sizeof(path), "%.40s%s", SHOWN(flow, "path"),
 	         offending ? " (wrong)" : "");
 	snprintf(packets, sizeof(packets), "%" PRIu64, number(member(flow, "packets", NULL)));
 	tones[4] = offending ? TONE_BAD : TONE_PLAIN;
@@ -307,11 +315,11 @@ void tables_explain(const struct terminal *terminal, struct json_object *answer)
 	bool agrees = agreement && strcmp(agreement, "agrees") == 0;
 
 	line(terminal, 0, TONE_BOLD, "%s to %s",
-	     subject_name(name, member(answer, "subject", NULL)), tables_text(answer, "to", NULL));
+	     or_dash(subject_name(name, member(answer, "subject", NULL))), SHOWN(answer, "to"));
 	line(terminal, 2, TONE_PLAIN, "must take: %s%s%.64s",
-	     tables_text(answer, "expected", "path", NULL), interface ? ", by " : "",
+	     SHOWN(answer, "expected", "path"), interface ? ", by " : "",
 	     interface ? interface : "");
-	line(terminal, 2, TONE_PLAIN, "because: %s", tables_text(answer, "expected", "rule", NULL));
+	line(terminal, 2, TONE_PLAIN, "because: %s", SHOWN(answer, "expected", "rule"));
 	line(terminal, 2, TONE_PLAIN, "live routes: %s", route ? route : "no route leads there");
 	line(terminal, 2, TONE_PLAIN, "seen: %" PRIu64 " flows, %" PRIu64 " packets, %" PRIu64
 	     " bytes", number(member(answer, "seen", "flows", NULL)),
@@ -319,9 +327,9 @@ void tables_explain(const struct terminal *terminal, struct json_object *answer)
 	     number(member(answer, "seen", "bytes", NULL)));
 	if (tables_text(answer, "seen", "interface", NULL))
 		line(terminal, 2, TONE_PLAIN, "last seen leaving by: %s",
-		     tables_text(answer, "seen", "interface", NULL));
+		     SHOWN(answer, "seen", "interface"));
 	line(terminal, 2, differs ? TONE_BAD : agrees ? TONE_GOOD : TONE_WARN, "verdict: %s",
-	     tables_text(answer, "verdict", NULL));
+	     SHOWN(answer, "verdict"));
 }
 
 static void conditions(const struct terminal *terminal, struct json_object *status)
@@ -339,7 +347,7 @@ static void conditions(const struct terminal *terminal, struct json_object *stat
 		if (!is_true(member(condition, "ok", NULL)))
 			line(terminal, 0, TONE_BAD, "not ready: %s: %s",
 			     json_object_iter_peek_name(&it),
-			     tables_text(condition, "reason", NULL));
+			     SHOWN(condition, "reason"));
 	}
 }
 
@@ -370,10 +378,11 @@ void tables_status(const struct terminal *terminal, struct json_object *status)
 	const char *last = short_time(round, tables_text(status, "lastRound", NULL));
 	int verdict = tables_judge_status(status, reason);
 
-	line(terminal, 0, TONE_BOLD, "%s", tables_text(status, "node", NULL));
+	line(terminal, 0, TONE_BOLD, "%s", SHOWN(status, "node"));
 	line(terminal, 0, TONE_DIM, "egress-verifier %s, running since %s, last round %s",
-	     tables_text(status, "version", NULL),
-	     short_time(started, tables_text(status, "started", NULL)), last ? last : "none yet");
+	     SHOWN(status, "version"),
+	     or_dash(short_time(started, tables_text(status, "started", NULL))),
+	     last ? last : "none yet");
 	line(terminal, 0, verdict == 0 ? TONE_GOOD : verdict == 1 ? TONE_BAD : TONE_WARN, "%s",
 	     reason);
 	conditions(terminal, status);
@@ -382,7 +391,7 @@ void tables_status(const struct terminal *terminal, struct json_object *status)
 
 /* Judging */
 
-static int judge(uint64_t open, uint64_t verified, uint64_t total,
+static int weigh(uint64_t open, uint64_t verified, uint64_t total,
                  char reason[static TABLES_REASON_MAX])
 {
 	if (open) {
@@ -403,7 +412,7 @@ static int judge(uint64_t open, uint64_t verified, uint64_t total,
 
 int tables_judge_status(struct json_object *status, char reason[static TABLES_REASON_MAX])
 {
-	return judge(number(member(status, "violations", "open", NULL)),
+	return weigh(number(member(status, "violations", "open", NULL)),
 	             number(member(status, "subjects", "verified", NULL)),
 	             number(member(status, "subjects", "total", NULL)), reason);
 }
@@ -419,7 +428,7 @@ int tables_judge_check(struct json_object *check, char reason[static TABLES_REAS
 
 		verified += state && strcmp(state, "verified") == 0;
 	}
-	return judge(length(member(check, "violations", NULL)), verified, n, reason);
+	return weigh(length(member(check, "violations", NULL)), verified, n, reason);
 }
 
 void tables_check(const struct terminal *terminal, struct json_object *check)

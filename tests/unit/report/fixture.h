@@ -25,7 +25,7 @@ struct fixture {
 	struct live_rule rules[1];
 	struct violation violations[FIXTURE_PODS_MAX];
 	size_t n_violations;
-	struct flow flows[FIXTURE_PODS_MAX];
+	struct flow made[FIXTURE_PODS_MAX], *flows;
 	size_t n_flows;
 	struct probe_result control[2];
 	struct judge_settings settings;
@@ -359,6 +359,7 @@ FIXTURE_FN void fixture_start(struct fixture *f)
 	};
 
 	memset(f, 0, sizeof(*f));
+	f->flows = f->made;
 	f->now = fixture_at(0);
 	f->settings = (struct judge_settings){ .interval_ns = 30 * NSEC_PER_SEC,
 		                               .pending_grace_ns = 300 * NSEC_PER_SEC,

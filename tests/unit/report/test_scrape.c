@@ -1,0 +1,204 @@
+/* /metrics as a whole: what is there from the start, and whether strict readers take it. */
+#include "test.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+#define OPEN "application/openmetrics-text;version=1.0.0"
+
+static char *scrape(struct fixture *f, const char *accept)
+{
+	struct http_server_response response =
+		fixture_ask(f, "GET", "/metrics", accept, REPORT_METRICS);
+
+	assert_int_equal(response.status, 200);
+	assert_string_equal(response.content_type,
+	                    accept ? "application/openmetrics-text; version=1.0.0; charset=utf-8" :
+	                             "text/plain; version=0.0.4; charset=utf-8");
+	assert_int_equal(response.body.error, 0);
+	return response.body.data;
+}
+
+static void series_exist_from_the_start(void **state)
+{
+	static const char *const wanted[] = {
+		"egress_verifier_build_info{version=\"0.1.0\",commit=\"0123456789ab\"} 1\n",
+		"egress_verifier_subjects{state=\"pending\"} 1\n",
+		"egress_verifier_subject_verified{namespace=\"shop\",pod=\"checkout-7d9f-x2x\",gateway="
+		"\"partner-bank\"} 1\n",
+		"egress_verifier_subject_verified{namespace=\"billing\",pod=\"export-1\",gateway=\"\"} 0\n",
+		"egress_verifier_subject_last_verified_timestamp_seconds{namespace=\"shop\",pod="
+		"\"checkout-7d9f-x2x\",gateway=\"partner-bank\"} 1795190392\n",
+		"egress_verifier_violations_open{kind=\"stale-routes\",namespace=\"shop\",gateway="
+		"\"partner-bank\"} 0\n",
+		"egress_verifier_violations_open{kind=\"stale-routes\",namespace=\"\",gateway=\"\"} 0\n",
+		"egress_verifier_violations_open{kind=\"gateway-bypass\",namespace=\"shop\",gateway="
+		"\"partner-bank\"} 1\n",
+		"egress_verifier_violations_total{kind=\"wrong-source-address\",namespace=\"shop\",gateway="
+		"\"partner-bank\"} 1\n",
+		"egress_verifier_probe_attempts_total{echo=\"ifconfig\"} 2\n",
+		"egress_verifier_probe_attempts_total{echo=\"udp\"} 0\n",
+		"egress_verifier_probe_failures_total{echo=\"ifconfig\",reason=\"connect-timeout\"} 1\n",
+		"egress_verifier_probe_failures_total{echo=\"udp\",reason=\"unparseable\"} 0\n",
+		"egress_verifier_probe_duration_seconds_count{phase=\"tls\"} 0\n",
+		"egress_verifier_probe_duration_seconds_count{phase=\"total\"} 2\n",
+		"egress_verifier_flows_total{path=\"reply\"} 1\n",
+		"egress_verifier_flow_bytes_total{path=\"gateway\"} 4500000\n",
+		"egress_verifier_flow_events_lost_total 12\n",
+		"egress_verifier_detection_seconds_count 1\n",
+		"egress_verifier_condition{condition=\"export\"} 1\n",
+		"egress_verifier_lost_total{what=\"flow-evictions\"} 34567\n",
+		"egress_verifier_event_readers 0\n",
+		"process_start_time_seconds 1795186800\n",
+	};
+	struct fixture f;
+	char *text;
+
+	(void)state;
+	fixture_start(&f);
+	text = scrape(&f, NULL);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		if (!strstr(text, wanted[i]))
+			fail_msg("not there: %s", wanted[i]);
+	assert_null(strstr(text, "_failures_total{echo=\"udp\",reason=\"answered\"}"));
+	assert_null(strstr(text, "198.51.100."));
+	free(text);
+	fixture_stop(&f);
+}
+
+static bool is_name(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isalpha((unsigned char)text[i]) && text[i] != '_' &&
+		    !(i && isdigit((unsigned char)text[i])))
+			return false;
+	return len > 0;
+}
+
+/* NAME[{LABEL="VALUE",…}] NUMBER; returns the length of the series' part. */
+static size_t read_sample(const char *line)
+{
+	const char *p = line + strcspn(line, "{ "), *label;
+	char *end;
+
+	assert_true(is_name(line, (size_t)(p - line)));
+	if (*p == '{') {
+		do {
+			label = ++p;
+			p += strcspn(p, "=");
+			assert_true(is_name(label, (size_t)(p - label)));
+			assert_int_equal(*++p, '"');
+			for (p++; *p != '"'; p++) {
+				assert_int_not_equal(*p, '\0');
+				if (*p == '\\')
+					assert_non_null(strchr("\\n\"", *++p));
+			}
+			p++;
+		} while (*p == ',');
+		assert_int_equal(*p++, '}');
+	}
+	assert_int_equal(*p, ' ');
+	(void)strtod(p + 1, &end);
+	assert_int_equal(*end, '\0');
+	return (size_t)(p - line);
+}
+
+/* Samples belong to the family announced last; no family and no series twice. */
+static void read_strictly(char *text, bool open)
+{
+	char *seen[8192], family[128] = "", *line;
+	size_t n_seen = 0, n_families = 0;
+	bool ended = false;
+	char *families[128];
+
+	assert_int_equal(text[strlen(text) - 1], '\n');
+	while ((line = strsep(&text, "\n")) && (text || *line)) {
+		size_t len;
+
+		if (strcmp(line, "# EOF") == 0) {
+			assert_true(open && *text == '\0');
+			ended = true;
+			break;
+		}
+		if (strncmp(line, "# ", 2) == 0) {
+			const char *name = line + 7, *lead = open ? "# TYPE " : "# HELP ";
+
+			assert_true(strncmp(line, "# TYPE ", 7) == 0 || strncmp(line, "# HELP ", 7) == 0 ||
+			            (open && strncmp(line, "# UNIT ", 7) == 0));
+			len = strcspn(name, " ");
+			if (strncmp(line, lead, 7) == 0) {
+				snprintf(family, sizeof(family), "%.*s", (int)len, name);
+				for (size_t i = 0; i < n_families; i++)
+					assert_string_not_equal(families[i], family);
+				families[n_families++] = strdup(family);
+			}
+			assert_int_equal(strlen(family), len);
+			assert_memory_equal(family, name, len);
+			continue;
+		}
+		len = read_sample(line);
+		assert_memory_equal(line, family, strlen(family));
+		line[len] = '\0';
+		for (size_t i = 0; i < n_seen; i++)
+			assert_string_not_equal(seen[i], line);
+		assert_true(n_seen < 8192);
+		seen[n_seen++] = line;
+	}
+	assert_int_equal(ended, open);
+	for (size_t i = 0; i < n_families; i++)
+		free(families[i]);
+}
+
+static void strict_readers_take_both(void **state)
+{
+	struct fixture f;
+	char *text;
+
+	(void)state;
+	fixture_start(&f);
+	f.subjects[0].pod = (char *)"quote\"back\\slash\nline\xff";
+	text = scrape(&f, NULL);
+	read_strictly(text, false);
+	free(text);
+	text = scrape(&f, OPEN);
+	read_strictly(text, true);
+	free(text);
+	fixture_stop(&f);
+}
+
+static void promtool_takes_it(void **state)
+{
+	struct fixture f;
+	FILE *promtool;
+	char *text;
+
+	(void)state;
+	if (system("command -v promtool >/dev/null") != 0) {
+		print_message("promtool is not installed: the scrape was NOT checked by it\n");
+		skip();
+	}
+	fixture_start(&f);
+	text = scrape(&f, NULL);
+	promtool = popen("promtool check metrics", "w");
+	assert_non_null(promtool);
+	assert_int_equal(fputs(text, promtool) >= 0, 1);
+	assert_int_equal(pclose(promtool), 0);
+	free(text);
+	fixture_stop(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(series_exist_from_the_start),
+		cmocka_unit_test(strict_readers_take_both),
+		cmocka_unit_test(promtool_takes_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
