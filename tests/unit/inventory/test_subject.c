@@ -203,22 +203,22 @@ static void wanted(void **state)
 		bool wanted, required;
 		bool cut; /* the pod has more labels than are kept */
 	} cases[] = {
-		{ "w1", NULL, false, &both, true, true, .cut = true },
-		{ "w1", NULL, false, &other_value, false, false, .cut = true },
-		{ "w1", NULL, false, &elsewhere, false, false, .cut = true },
-		{ "w1", "blue", false, NULL, true, false },
-		{ "w1", "", false, NULL, false, false },
-		{ "w1", NULL, false, NULL, false, false },
-		{ "w2", "blue", false, NULL, false, false },
-		{ NULL, "blue", false, NULL, false, false },
-		{ "w1", "blue", true, NULL, false, false },
-		{ "w1", NULL, false, &everything, true, true },
-		{ "w1", NULL, false, &app_a, true, true },
-		{ "w1", NULL, false, &both, false, false }, /* all labels must match */
-		{ "w1", NULL, false, &elsewhere, false, false },
-		{ "w1", NULL, false, &other_value, false, false },
-		{ "w1", "blue", false, &app_a, true, true },
-		{ "w2", NULL, false, &app_a, false, false },
+		{ "w1", NULL, false, &both, true, true, true },
+		{ "w1", NULL, false, &other_value, false, false, true },
+		{ "w1", NULL, false, &elsewhere, false, false, true },
+		{ "w1", "blue", false, NULL, true, false, false },
+		{ "w1", "", false, NULL, false, false, false },
+		{ "w1", NULL, false, NULL, false, false, false },
+		{ "w2", "blue", false, NULL, false, false, false },
+		{ NULL, "blue", false, NULL, false, false, false },
+		{ "w1", "blue", true, NULL, false, false, false },
+		{ "w1", NULL, false, &everything, true, true, false },
+		{ "w1", NULL, false, &app_a, true, true, false },
+		{ "w1", NULL, false, &both, false, false, false }, /* all labels must match */
+		{ "w1", NULL, false, &elsewhere, false, false, false },
+		{ "w1", NULL, false, &other_value, false, false, false },
+		{ "w1", "blue", false, &app_a, true, true, false },
+		{ "w2", NULL, false, &app_a, false, false, false },
 	};
 
 	(void)state;
