@@ -208,6 +208,20 @@ static void raise_descriptor_limit(void)
 		log_warn("few descriptors; some pods may stay unwatched", NULL);
 }
 
+/*
+ * What no listed pod claimed belongs to pods that went while no agent was here.
+ * Their numbers are given away again, and their flows must not go with them.
+ */
+static void drop_unclaimed(struct agent *agent)
+{
+	if (!agent->loader)
+		return;
+	flow_loader_drop_unclaimed(agent->loader);
+	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
+		if (!agent->watched[i])
+			flow_table_remove_subject(agent->flows, i);
+}
+
 /* In the order in which one needs another. */
 static int build(struct agent *agent, char error[static 512])
 {
@@ -244,9 +258,7 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, agent->config->inventory_file, r);
 
-	/* What no listed pod claimed belongs to pods that went while no agent was here. */
-	if (agent->loader)
-		flow_loader_drop_unclaimed(agent->loader);
+	drop_unclaimed(agent);
 
 	r = timer_init(&agent->tick, agent->loop, on_tick);
 	if (r == 0)
