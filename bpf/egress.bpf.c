@@ -81,6 +81,16 @@ static __always_inline void look_out(struct __sk_buff *skb, __u32 owner, __u32 l
 	}
 }
 
+/* Most of what comes in is TCP, and its flags tell enough on the way out: one look. */
+static __always_inline bool is_plain_tcp(struct __sk_buff *skb, __u32 l2)
+{
+	void *end = (void *)(long)skb->data_end;
+	const struct iphdr *ip = (void *)(long)skb->data + l2;
+
+	return skb->protocol == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= end &&
+	       ip->protocol == IPPROTO_TCP;
+}
+
 /* Notes who sent first, for egress, where nothing in the answer's packet would tell. */
 static __always_inline void look_in(struct __sk_buff *skb, __u32 owner, __u32 l2)
 {
@@ -89,7 +99,7 @@ static __always_inline void look_in(struct __sk_buff *skb, __u32 owner, __u32 l2
 	__u16 port;
 
 	IN_MEMORY(p);
-	if (state && *state == TRACKED_ALWAYS)
+	if (is_plain_tcp(skb, l2) || (state && *state == TRACKED_ALWAYS))
 		return;
 	if (parse(skb, l2, true, &p) != PACKET_FLOW || p.protocol == IPPROTO_TCP ||
 	    opener_by_headers(&p) != OPENER_UNKNOWN)

@@ -159,14 +159,43 @@ static void drop(struct links *links, struct link *link)
 	*link = links->items[--links->n];
 }
 
+/* Borrowed: one of links->programs. */
+static int program_for(struct links *links, enum program which, uint32_t l2, int *fd)
+{
+	struct link_program *program = links->programs;
+	int r;
+
+	for (; program < links->programs + links->n_programs; program++) {
+		if (program->program == which && program->l2 == l2) {
+			*fd = program->fd;
+			return 0;
+		}
+	}
+	if (links->n_programs == sizeof(links->programs) / sizeof(links->programs[0]))
+		return -E2BIG;
+	r = object_program(links->object, which, links->owner, l2, &program->fd);
+	if (r < 0)
+		return r;
+	program->program = which;
+	program->l2 = l2;
+	links->n_programs++;
+	*fd = program->fd;
+	return 0;
+}
+
+static void close_programs(struct links *links)
+{
+	while (links->n_programs)
+		fd_closep(&links->programs[--links->n_programs].fd);
+}
+
 static int attach(struct links *links, const struct link_request *request, struct link *known)
 {
 	const struct hook_kind *kind = &hooks[request->link.hook];
-	cleanup(fd_closep) int program = -1;
 	char path[PINS_PATH_MAX];
-	int r;
+	int program, r;
 
-	r = object_program(links->object, kind->program, links->owner, request->l2, &program);
+	r = program_for(links, kind->program, request->l2, &program);
 	if (r < 0)
 		return r;
 	link_path(links, &request->link, path);
@@ -211,6 +240,7 @@ void links_begin(struct links *links)
 
 void links_end(struct links *links)
 {
+	close_programs(links);
 	for (size_t i = links->n; i-- > 0;) {
 		if (!links->items[i].wanted)
 			drop(links, &links->items[i]);

@@ -32,6 +32,13 @@ struct link {
 	bool wanted;      /* while links_*() decide what to keep */
 };
 
+/* A program loaded for these links; verifying one takes milliseconds, and most links want the same. */
+struct link_program {
+	enum program program;
+	uint32_t l2;
+	int fd; /* owned until links_end() */
+};
+
 struct links {
 	const struct object *object; /* borrowed */
 	const struct pins *pins;     /* borrowed */
@@ -39,6 +46,8 @@ struct links {
 	char uid[FLOW_UID_MAX + 1];
 	size_t n;
 	struct link items[2 * FLOW_LINKS_MAX];
+	size_t n_programs;
+	struct link_program programs[4]; /* out and in, with and without link layer */
 };
 
 /* What to attach: `target` is the interface or a descriptor of the cgroup. */
@@ -50,7 +59,7 @@ struct link_request {
 
 /* Reads the pins of an earlier run. */
 int links_adopt(struct links *links);
-/* Attaches, replaces an older program, or finds that all is well. */
+/* Attaches, replaces an older program, or finds that all is well. Between links_begin() and links_end(). */
 int links_make(struct links *links, const struct link_request *request);
 /* Detaches what no links_make() asked for since links_begin(). */
 void links_begin(struct links *links);

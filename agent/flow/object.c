@@ -357,6 +357,11 @@ int object_ring_fd(const struct object *object)
 	return bpf_map__fd(object->skel->maps.ring);
 }
 
+uint32_t object_ring_bytes(const struct object *object)
+{
+	return bpf_map__max_entries(object->skel->maps.ring);
+}
+
 int object_add_namespace(const struct object *object, uint64_t cookie, uint32_t owner)
 {
 	int fd = bpf_map__fd(object->skel->maps.namespaces);

@@ -49,6 +49,7 @@ int object_next_attachment(struct object *object, uint32_t *out);
 
 int object_slots_fd(const struct object *object);
 int object_ring_fd(const struct object *object);
+uint32_t object_ring_bytes(const struct object *object);
 int object_add_namespace(const struct object *object, uint64_t cookie, uint32_t owner);
 void object_remove_namespace(const struct object *object, uint64_t cookie);
 /* Forgets what is known about conntrack in this subject's namespace. */

@@ -17,6 +17,7 @@
  * map would be 4 MiB of our resident memory for work of a millisecond.
  */
 #define WINDOW_SLOTS 4096
+#define RECORD_HEADER 8 /* BPF_RINGBUF_HDR_SZ */
 
 struct flow_reader {
 	struct flow_loader *loader; /* borrowed */
@@ -24,8 +25,10 @@ struct flow_reader {
 	struct ledger *ledger;
 	struct ring_buffer *ring;
 	struct timer drain, sweep;
-	struct moment now;    /* of the drain that runs */
-	unsigned int records; /* of the drain that runs */
+	struct moment now;         /* of the drain that runs */
+	unsigned int records;      /* of the drain that runs */
+	unsigned int ring_records; /* that fit in the ring */
+	bool hurried;              /* drained every FLOW_DRAIN_HURRIED_MS */
 	uint32_t total_slots;
 };
 
@@ -113,9 +116,28 @@ int flow_reader_flush(struct flow_reader *reader)
 	return r ?: read_slots(reader, true, ledger_swept);
 }
 
+/* A flood of new flows would fill the ring before the next drain: come back sooner while it lasts. */
+static int set_pace(struct flow_reader *reader)
+{
+	bool hurry = reader->records > reader->ring_records / 4;
+	uint64_t period_ns = (hurry ? FLOW_DRAIN_HURRIED_MS : FLOW_DRAIN_MS) * NSEC_PER_MSEC;
+
+	/* Back to normal only after a drain that was slow at the hurried pace, too. */
+	if (reader->hurried && !hurry &&
+	    reader->records > reader->ring_records / 4 * FLOW_DRAIN_HURRIED_MS / FLOW_DRAIN_MS)
+		return 0;
+	if (hurry == reader->hurried)
+		return 0;
+	reader->hurried = hurry;
+	return timer_set(&reader->drain, period_ns, period_ns);
+}
+
 static int on_drain(struct timer *timer)
 {
-	return drain(container_of(timer, struct flow_reader, drain));
+	struct flow_reader *reader = container_of(timer, struct flow_reader, drain);
+	int r = drain(reader);
+
+	return r ?: set_pace(reader);
 }
 
 static int on_sweep(struct timer *timer)
@@ -171,6 +193,8 @@ int flow_reader_new(struct flow_loader *loader, struct loop *loop, struct flow_t
 	                                reader, NULL);
 	if (!reader->ring)
 		return -errno;
+	reader->ring_records = object_ring_bytes(flow_loader_object(loader)) /
+	                       (sizeof(struct flow_opened) + RECORD_HEADER);
 	r = catch_up(reader);
 	r = r ?: set_timers(reader, loop);
 	if (r < 0)
