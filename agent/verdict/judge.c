@@ -197,8 +197,8 @@ static const char *pending_reason(const struct judge_record *record,
 		               : NULL;
 	if (gateway->deleted_us)
 		return NULL;
-	if (gateway->prefix.n == 0 || gateway->prefix_bad)
-		return "the gateway has no egressIpPrefix yet";
+	if (!judge_comparable(subject))
+		return ""; /* the prefix has a sentence of its own */
 	if (edited && within_grace(input, now, subject->gateway_changed_us) &&
 	    record->last_proof.wall_us < subject->gateway_changed_us && !record->answered)
 		return "the gateway changed moments ago";
@@ -209,6 +209,28 @@ static const char *pending_reason(const struct judge_record *record,
 	if (within_grace(input, now, gateway->created_us))
 		return "the gateway was created moments ago";
 	return NULL;
+}
+
+static void describe_awaited(const struct subject *subject, char reason[static REASON_MAX])
+{
+	char since[CLOCK_TEXT_MAX];
+
+	if (subject->gateway->prefix_bad)
+		judge_describe_bad_prefix(subject->gateway, reason);
+	else
+		sentence_set(reason, REASON_MAX, "the gateway has no egressIpPrefix yet");
+	sentence_add(reason, REASON_MAX, ", since %s",
+	             clock_format(judge_awaited_since_us(subject), since));
+}
+
+static void describe_pending(const struct judge_record *record, const struct subject *subject,
+                             const char *because, char reason[static REASON_MAX])
+{
+	if (*because)
+		sentence_set(reason, REASON_MAX, "%s%s%s", because, record->rounds ? "; " : "",
+		             record->rounds ? record->round_reason : "");
+	else
+		describe_awaited(subject, reason);
 }
 
 static enum subject_state unproven(const struct judge_record *record,
@@ -231,9 +253,7 @@ static enum subject_state unproven(const struct judge_record *record,
 		return STATE_UNVERIFIED;
 	}
 	if (pending_reason(record, input, now)) {
-		sentence_set(reason, REASON_MAX, "%s%s%s", pending_reason(record, input, now),
-		             record->rounds ? "; " : "",
-		             record->rounds ? record->round_reason : "");
+		describe_pending(record, subject, pending_reason(record, input, now), reason);
 		return STATE_PENDING;
 	}
 	if (input->settings->n_echoes == 0)

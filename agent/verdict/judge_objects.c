@@ -96,13 +96,21 @@ int judge_unprogrammed(const struct judge_record *record, const struct judge_inp
  * Since when the prefix is awaited. When the agent saw the object first says
  * nothing about it, so only a change under its eyes starts the time again.
  */
-static int64_t awaited_since_us(const struct subject *subject)
+int64_t judge_awaited_since_us(const struct subject *subject)
 {
 	int64_t since_us = subject->gateway->created_us;
 
 	if (judge_gateway_edited(subject) && subject->gateway_changed_us > since_us)
 		since_us = subject->gateway_changed_us;
 	return since_us ? since_us : subject->since.wall_us;
+}
+
+void judge_describe_bad_prefix(const struct kube_gateway *gateway, char reason[static REASON_MAX])
+{
+	sentence_set(reason, REASON_MAX,
+	             "egressIpPrefix of gateway %s is neither a CIDR nor a list of addresses: "
+	             "\"%.80s\"",
+	             gateway->name, gateway->egress_prefix ? gateway->egress_prefix : "");
 }
 
 static void write_unassigned(const struct evidence *evidence)
@@ -113,7 +121,7 @@ static void write_unassigned(const struct evidence *evidence)
 	sentence_set(prefix, sizeof(prefix), "%s",
 	             gateway->egress_prefix ? gateway->egress_prefix : "");
 	encode_text(evidence->e, "egressIpPrefix", prefix);
-	encode_time(evidence->e, "awaitedSince", awaited_since_us(evidence->input->subject));
+	encode_time(evidence->e, "awaitedSince", judge_awaited_since_us(evidence->input->subject));
 	evidence_seconds(evidence, "pendingGraceSeconds",
 	                 evidence->input->settings->pending_grace_ns);
 	if (gateway->bad_exception)
@@ -128,21 +136,18 @@ int judge_unassigned(const struct judge_record *record, const struct judge_input
 
 	if (!gateway || gateway->deleted_us || (gateway->prefix.n > 0 && !gateway->prefix_bad))
 		return 0;
-	if (judge_wall_age(now, awaited_since_us(subject)) < input->settings->pending_grace_ns)
+	if (judge_wall_age(now, judge_awaited_since_us(subject)) < input->settings->pending_grace_ns)
 		return 0;
 
 	out->count = 1;
-	out->first = judge_at_wall(now, awaited_since_us(subject));
+	out->first = judge_at_wall(now, judge_awaited_since_us(subject));
 	out->last = *now;
 	if (gateway->prefix_bad)
-		sentence_set(out->reason, REASON_MAX,
-		             "egressIpPrefix of gateway %s is neither a CIDR nor a list of "
-		             "addresses: \"%.80s\"",
-		             gateway->name, gateway->egress_prefix ? gateway->egress_prefix : "");
+		judge_describe_bad_prefix(gateway, out->reason);
 	else
 		sentence_set(out->reason, REASON_MAX,
 		             "gateway %s has no egressIpPrefix after %llu s", gateway->name,
-		             (unsigned long long)(judge_wall_age(now, awaited_since_us(subject)) /
+		             (unsigned long long)(judge_wall_age(now, judge_awaited_since_us(subject)) /
 		                                  NSEC_PER_SEC));
 	add_bad_exception(subject, out->reason);
 	remedy_of_object(subject, UNASSIGNED_PREFIX, out->remedy);

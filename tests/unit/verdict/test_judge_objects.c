@@ -149,13 +149,14 @@ static void nothing(struct world *w)
 
 static const struct row rows[] = {
 	{ "prefix empty, within the grace", no_prefix, 59, STATE_PENDING, 0,
-	  "no egressIpPrefix yet", NULL },
+	  "no egressIpPrefix yet, since ", NULL },
 	{ "prefix empty, past the grace", no_prefix, 60, STATE_VIOLATED, PREFIX,
 	  "gateway blue has no egressIpPrefix after 60 s",
 	  "kubectl describe staticgatewayconfiguration -n team blue" },
 	{ "nothing but commas", only_blanks, 61, STATE_VIOLATED, PREFIX, "no egressIpPrefix",
 	  NULL },
-	{ "prefix does not parse, within", bad_prefix, 59, STATE_PENDING, 0, NULL, NULL },
+	{ "prefix does not parse, within", bad_prefix, 59, STATE_PENDING, 0,
+	  "neither a CIDR nor a list of addresses: \"<pending>\", since ", NULL },
 	{ "prefix does not parse, past", bad_prefix, 61, STATE_VIOLATED, PREFIX,
 	  "neither a CIDR nor a list of addresses: \"<pending>\"", NULL },
 	{ "and a bad exception", no_prefix_and_bad_exception, 61, STATE_VIOLATED, PREFIX,
