@@ -239,7 +239,7 @@ class Lab(faults.Faults):
         from parts import wireguard
         used = {sgc.index for sgc in self.sgcs.values()}
         index = next(i for i in range(23) if i not in used)
-        sgc = layout.Sgc(name, index, created=self.created, key=wireguard.Key(), **fields)
+        sgc = layout.Sgc(name, index, key=wireguard.Key(), **{"created": self.created, **fields})
         self.sgcs[sgc.namespace, name] = sgc
         return sgc
 
