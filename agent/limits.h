@@ -146,6 +146,8 @@
 /* New flows are seen within this; a violation is due 100 ms after its first packet. */
 #define FLOW_DRAIN_MS 40
 #define FLOW_SWEEP_MS 1000
+/* While new flows come so fast that the ring would fill: 360,000 a second. */
+#define FLOW_DRAIN_HURRIED_MS 5
 /* Records handled in one turn of the loop, so that a flood of flows leaves probes their time. */
 #define FLOW_DRAIN_MAX 4096
 /* Interfaces of one subject: eth0, wg0 and what other CNI plugins add. */
