@@ -19,7 +19,7 @@
 struct client {
 	struct loop *loop;
 	struct http_client *http;
-	char *address, *base; /* owned; as given; what targets are appended to */
+	char *address, *base;           /* owned; as given; what targets are appended to */
 	struct listener_address socket; /* .local with unix: */
 	struct timer settle;
 	struct http_transfer *stream; /* NULL: none runs */
@@ -31,7 +31,8 @@ struct client {
 	struct json_object *answer; /* owned */
 };
 
-static int complain(char error[static CLIENT_ERROR_MAX], int r, const char *address, const char *what)
+static int complain(char error[static CLIENT_ERROR_MAX], int r, const char *address,
+                    const char *what)
 {
 	snprintf(error, CLIENT_ERROR_MAX, "%.200s: %.290s", address, what);
 	return r;
@@ -155,19 +156,20 @@ static int judge_answer(struct client *client, struct json_object **out,
 		return complain(error, -EHOSTUNREACH, client->address, text);
 	}
 	if (!client->answer)
-		return complain(error, -EPROTO, client->address,
-		            "the answer is not a JSON object: is this an egress-verifier agent?");
+		return complain(
+			error, -EPROTO, client->address,
+			"the answer is not a JSON object: is this an egress-verifier agent?");
 	if (client->status != 200) {
 		json_object_object_get_ex(client->answer, "detail", &detail);
 		snprintf(text, sizeof(text), "%.250s",
-		         json_object_is_type(detail, json_type_string) ?
-		                 json_object_get_string(detail) :
-		                 "the agent refused the request");
+		         json_object_is_type(detail, json_type_string)
+		                 ? json_object_get_string(detail)
+		                 : "the agent refused the request");
 		return complain(error,
-		            client->status == 404 ? -ENOENT :
-		            client->status == 400 ? -EINVAL :
-		                                    -EPROTO,
-		            client->address, text);
+		                client->status == 404   ? -ENOENT
+		                : client->status == 400 ? -EINVAL
+		                                        : -EPROTO,
+		                client->address, text);
 	}
 
 	*out = take_ptr(client->answer);
@@ -266,7 +268,8 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 		if (list && *token_of(list))
 			buf_format(&page_target, "&continue=%s", token_of(list));
 		if (page_target.error)
-			return complain(error, page_target.error, client->address, "the request is too long");
+			return complain(error, page_target.error, client->address,
+			                "the request is too long");
 		r = client_get(client, page_target.data, &page, error);
 		if (r < 0)
 			return r;
@@ -276,7 +279,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 			if (!json_object_object_get_ex(list, "items", &first) ||
 			    !json_object_is_type(first, json_type_array))
 				return complain(error, -EPROTO, client->address,
-				            "the answer is not a list");
+				                "the answer is not a list");
 			continue;
 		}
 		r = gather(list, page);
@@ -322,10 +325,10 @@ static void on_stream_end(void *user, const struct http_response *response)
 static int watch_failed(struct client *client, char error[static CLIENT_ERROR_MAX])
 {
 	return complain(error, -EPIPE, client->address,
-	            client->status == 503   ? "the agent has too many watchers already" :
-	            client->status == 0     ? "no agent answers there" :
-	            client->http_error == 0 ? "the agent ended the stream of events" :
-	                                      http_error_text(client->http_error));
+	                client->status == 503     ? "the agent has too many watchers already"
+	                : client->status == 0     ? "no agent answers there"
+	                : client->http_error == 0 ? "the agent ended the stream of events"
+	                                          : http_error_text(client->http_error));
 }
 
 int client_watch(struct client *client, char error[static CLIENT_ERROR_MAX])

@@ -87,8 +87,7 @@ static int judge_violations(struct json_object *answer, char reason[static TABLE
 
 	reason[0] = '\0';
 	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
-		const char *state =
-			tables_text(json_object_array_get_idx(items, i), "state", NULL);
+		const char *state = tables_text(json_object_array_get_idx(items, i), "state", NULL);
 
 		if (state && strcmp(state, "open") == 0)
 			return EXIT_VIOLATED;
@@ -110,8 +109,8 @@ static int add_param(struct buf *target, const char *name, const char *value)
 	return target->error;
 }
 
-static int ask_flows(struct client *client, const struct options *options,
-                     struct json_object **out, char error[static CLIENT_ERROR_MAX])
+static int ask_flows(struct client *client, const struct options *options, struct json_object **out,
+                     char error[static CLIENT_ERROR_MAX])
 {
 	cleanup(buf_clearp) struct buf target = BUF_INIT(1024);
 	int r;
@@ -170,8 +169,8 @@ static int judge_gateways(struct json_object *answer, char reason[static TABLES_
 
 	reason[0] = '\0';
 	for (size_t i = 0; items && i < json_object_array_length(items); i++)
-		if (json_object_object_get_ex(json_object_array_get_idx(items, i),
-		                              "violationsOpen", &open) &&
+		if (json_object_object_get_ex(json_object_array_get_idx(items, i), "violationsOpen",
+		                              &open) &&
 		    json_object_get_uint64(open) > 0)
 			return EXIT_VIOLATED;
 	return EXIT_VERIFIED;
@@ -278,10 +277,14 @@ static int take_option(const struct command *command, int letter, const char *va
 static int parse(const struct command *command, int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
-		{ "address", required_argument, NULL, 'a' }, { "output", required_argument, NULL, 'o' },
-		{ "watch", no_argument, NULL, 'w' },         { "help", no_argument, NULL, 'h' },
-		{ "all", no_argument, NULL, 'A' },           { "pod", required_argument, NULL, 'p' },
-		{ "path", required_argument, NULL, 'P' },    { "to", required_argument, NULL, 't' },
+		{ "address", required_argument, NULL, 'a' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "watch", no_argument, NULL, 'w' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "all", no_argument, NULL, 'A' },
+		{ "pod", required_argument, NULL, 'p' },
+		{ "path", required_argument, NULL, 'P' },
+		{ "to", required_argument, NULL, 't' },
 		{ 0 },
 	};
 	int letter, r;
@@ -322,9 +325,9 @@ static int once(const struct command *command, const struct options *options, st
 	if (r < 0)
 		return r;
 	if (options->json) {
-		printf("%s\n", json_object_to_json_string_ext(answer,
-		                                              JSON_C_TO_STRING_PLAIN |
-		                                              JSON_C_TO_STRING_NOSLASHESCAPE));
+		printf("%s\n",
+		       json_object_to_json_string_ext(
+			       answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	} else {
 		if (options->watch && terminal.colour)
 			fputs("\033[H\033[2J", stdout);

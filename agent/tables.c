@@ -112,10 +112,10 @@ static const char *or_dash(const char *text)
 
 /* Writing */
 
-static void line(const struct terminal *terminal, size_t indent, enum tone tone,
-                 const char *format, ...) __attribute__((format(printf, 4, 5)));
-static void line(const struct terminal *terminal, size_t indent, enum tone tone,
-                 const char *format, ...)
+static void line(const struct terminal *terminal, size_t indent, enum tone tone, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
+static void line(const struct terminal *terminal, size_t indent, enum tone tone, const char *format,
+                 ...)
 {
 	char text[2048];
 	va_list args;
@@ -145,8 +145,8 @@ static void subject_row(struct table *table, struct json_object *subject)
 
 void tables_subjects(const struct terminal *terminal, struct json_object *items)
 {
-	struct table *table = table_new(
-		(const char *[]){ "STATE", "POD", "SEEN AS", "REASON", NULL });
+	struct table *table =
+		table_new((const char *[]){ "STATE", "POD", "SEEN AS", "REASON", NULL });
 
 	for (size_t s = 0; s < COUNT(states); s++) {
 		for (size_t i = 0; i < length(items); i++) {
@@ -169,9 +169,9 @@ static void violation(const struct terminal *terminal, struct json_object *v)
 	const char *subject = subject_name(name, member(v, "subject", NULL));
 
 	gateway = tables_text(v, "gateway", "name", NULL);
-	line(terminal, 0, open ? TONE_BAD : TONE_DIM, "%s  %s%s%.256s%s",
-	     SHOWN(v, "kind"), subject ? subject : "-", gateway ? "  gateway " : "",
-	     gateway ? gateway : "", open ? "" : "  (resolved)");
+	line(terminal, 0, open ? TONE_BAD : TONE_DIM, "%s  %s%s%.256s%s", SHOWN(v, "kind"),
+	     subject ? subject : "-", gateway ? "  gateway " : "", gateway ? gateway : "",
+	     open ? "" : "  (resolved)");
 	line(terminal, 2, TONE_PLAIN, "%s", SHOWN(v, "reason"));
 	if (tables_text(v, "remedy", NULL))
 		line(terminal, 2, TONE_BOLD, "To do: %s", SHOWN(v, "remedy"));
@@ -219,8 +219,7 @@ static void flow_row(struct table *table, struct json_object *flow)
 	         address ? address : "-");
 	if (port)
 		snprintf(to + strlen(to), 24, ":%" PRIu64, port);
-	snprintf(path, sizeof(path), "%.40s%s", SHOWN(flow, "path"),
-	         offending ? " (wrong)" : "");
+	snprintf(path, sizeof(path), "%.40s%s", SHOWN(flow, "path"), offending ? " (wrong)" : "");
 	snprintf(packets, sizeof(packets), "%" PRIu64, number(member(flow, "packets", NULL)));
 	tones[4] = offending ? TONE_BAD : TONE_PLAIN;
 	table_row(table,
@@ -233,8 +232,8 @@ static void flow_row(struct table *table, struct json_object *flow)
 
 void tables_flows(const struct terminal *terminal, struct json_object *items)
 {
-	struct table *table = table_new((const char *[]){ "POD", "PROTO", "DESTINATION", "BY", "PATH",
-	                                                  ">PACKETS", ">BYTES", NULL });
+	struct table *table = table_new((const char *[]){ "POD", "PROTO", "DESTINATION", "BY",
+	                                                  "PATH", ">PACKETS", ">BYTES", NULL });
 
 	if (length(items) == 0)
 		terminal_wrap(terminal, 0, TONE_PLAIN, "No flows were seen.");
@@ -250,9 +249,9 @@ static void join(struct buf *out, struct json_object *texts)
 		struct json_object *text = json_object_array_get_idx(texts, i);
 
 		buf_format(out, "%s%.64s", i ? ", " : "",
-		           json_object_is_type(text, json_type_string) ?
-		                   json_object_get_string(text) :
-		                   "?");
+		           json_object_is_type(text, json_type_string)
+		                   ? json_object_get_string(text)
+		                   : "?");
 	}
 }
 
@@ -262,8 +261,8 @@ static void count_states(struct buf *out, struct json_object *subjects)
 		size_t n = 0;
 
 		for (size_t i = 0; i < length(subjects); i++) {
-			const char *state = tables_text(json_object_array_get_idx(subjects, i),
-			                                "state", NULL);
+			const char *state =
+				tables_text(json_object_array_get_idx(subjects, i), "state", NULL);
 
 			n += state && strcmp(state, states[s]) == 0;
 		}
@@ -294,8 +293,8 @@ static void gateway_row(struct table *table, struct json_object *gateway)
 
 void tables_gateways(const struct terminal *terminal, struct json_object *items)
 {
-	struct table *table = table_new(
-		(const char *[]){ "GATEWAY", "ALLOWED", ">VIOLATIONS", "PODS", NULL });
+	struct table *table =
+		table_new((const char *[]){ "GATEWAY", "ALLOWED", ">VIOLATIONS", "PODS", NULL });
 
 	if (length(items) == 0)
 		terminal_wrap(terminal, 0, TONE_PLAIN, "No StaticGatewayConfiguration is known.");
@@ -316,20 +315,23 @@ void tables_explain(const struct terminal *terminal, struct json_object *answer)
 
 	line(terminal, 0, TONE_BOLD, "%s to %s",
 	     or_dash(subject_name(name, member(answer, "subject", NULL))), SHOWN(answer, "to"));
-	line(terminal, 2, TONE_PLAIN, "must take: %s%s%.64s",
-	     SHOWN(answer, "expected", "path"), interface ? ", by " : "",
-	     interface ? interface : "");
+	line(terminal, 2, TONE_PLAIN, "must take: %s%s%.64s", SHOWN(answer, "expected", "path"),
+	     interface ? ", by " : "", interface ? interface : "");
 	line(terminal, 2, TONE_PLAIN, "because: %s", SHOWN(answer, "expected", "rule"));
 	line(terminal, 2, TONE_PLAIN, "live routes: %s", route ? route : "no route leads there");
-	line(terminal, 2, TONE_PLAIN, "seen: %" PRIu64 " flows, %" PRIu64 " packets, %" PRIu64
-	     " bytes", number(member(answer, "seen", "flows", NULL)),
+	line(terminal, 2, TONE_PLAIN,
+	     "seen: %" PRIu64 " flows, %" PRIu64 " packets, %" PRIu64 " bytes",
+	     number(member(answer, "seen", "flows", NULL)),
 	     number(member(answer, "seen", "packets", NULL)),
 	     number(member(answer, "seen", "bytes", NULL)));
 	if (tables_text(answer, "seen", "interface", NULL))
 		line(terminal, 2, TONE_PLAIN, "last seen leaving by: %s",
 		     SHOWN(answer, "seen", "interface"));
-	line(terminal, 2, differs ? TONE_BAD : agrees ? TONE_GOOD : TONE_WARN, "verdict: %s",
-	     SHOWN(answer, "verdict"));
+	line(terminal, 2,
+	     differs  ? TONE_BAD
+	     : agrees ? TONE_GOOD
+	              : TONE_WARN,
+	     "verdict: %s", SHOWN(answer, "verdict"));
 }
 
 static void conditions(const struct terminal *terminal, struct json_object *status)
@@ -346,8 +348,7 @@ static void conditions(const struct terminal *terminal, struct json_object *stat
 
 		if (!is_true(member(condition, "ok", NULL)))
 			line(terminal, 0, TONE_BAD, "not ready: %s: %s",
-			     json_object_iter_peek_name(&it),
-			     SHOWN(condition, "reason"));
+			     json_object_iter_peek_name(&it), SHOWN(condition, "reason"));
 	}
 }
 
@@ -383,8 +384,11 @@ void tables_status(const struct terminal *terminal, struct json_object *status)
 	     SHOWN(status, "version"),
 	     or_dash(short_time(started, tables_text(status, "started", NULL))),
 	     last ? last : "none yet");
-	line(terminal, 0, verdict == 0 ? TONE_GOOD : verdict == 1 ? TONE_BAD : TONE_WARN, "%s",
-	     reason);
+	line(terminal, 0,
+	     verdict == 0   ? TONE_GOOD
+	     : verdict == 1 ? TONE_BAD
+	                    : TONE_WARN,
+	     "%s", reason);
 	conditions(terminal, status);
 	losses(terminal, status);
 }
@@ -395,9 +399,9 @@ static int weigh(uint64_t open, uint64_t verified, uint64_t total,
                  char reason[static TABLES_REASON_MAX])
 {
 	if (open) {
-		snprintf(reason, TABLES_REASON_MAX, "%" PRIu64 " open violation%s; %" PRIu64
-		         " of %" PRIu64 " pods verified", open, open == 1 ? "" : "s", verified,
-		         total);
+		snprintf(reason, TABLES_REASON_MAX,
+		         "%" PRIu64 " open violation%s; %" PRIu64 " of %" PRIu64 " pods verified",
+		         open, open == 1 ? "" : "s", verified, total);
 		return EXIT_VIOLATED;
 	}
 	if (total == 0) {
@@ -447,5 +451,8 @@ void tables_check(const struct terminal *terminal, struct json_object *check)
 	}
 	conditions(terminal, member(check, "status", NULL));
 	terminal_wrap(terminal, 0,
-	              verdict == 0 ? TONE_GOOD : verdict == 1 ? TONE_BAD : TONE_WARN, reason);
+	              verdict == 0   ? TONE_GOOD
+	              : verdict == 1 ? TONE_BAD
+	                             : TONE_WARN,
+	              reason);
 }

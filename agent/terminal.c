@@ -31,8 +31,8 @@ struct terminal terminal_of(FILE *out)
 static void tone_begin(const struct terminal *terminal, enum tone tone)
 {
 	static const char *const codes[] = {
-		[TONE_PLAIN] = "", [TONE_GOOD] = "\033[32m", [TONE_BAD] = "\033[31m",
-		[TONE_WARN] = "\033[33m", [TONE_DIM] = "\033[2m", [TONE_BOLD] = "\033[1m",
+		[TONE_PLAIN] = "",        [TONE_GOOD] = "\033[32m", [TONE_BAD] = "\033[31m",
+		[TONE_WARN] = "\033[33m", [TONE_DIM] = "\033[2m",   [TONE_BOLD] = "\033[1m",
 	};
 
 	if (terminal->colour)
@@ -53,9 +53,9 @@ static size_t width_of(uint32_t c)
 	return (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) ||
 	                       (c >= 0xac00 && c <= 0xd7a3) || (c >= 0xf900 && c <= 0xfaff) ||
 	                       (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
-	                       (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd) ?
-	               2 :
-	               1;
+	                       (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd)
+	               ? 2
+	               : 1;
 }
 
 /* The next character: its bytes as they may be printed, its columns; returns how many bytes it was. */
@@ -266,8 +266,8 @@ static bool fit(const struct table *table, size_t width, size_t *widths)
 	for (size_t i = 0; i < table->n; i++) {
 		widths[i] = strlen(table->titles[i]);
 		for (const struct row *row = table->first; row; row = row->next)
-			widths[i] = max_of(widths[i], columns_of(row->cells[i],
-			                                         strlen(row->cells[i])));
+			widths[i] =
+				max_of(widths[i], columns_of(row->cells[i], strlen(row->cells[i])));
 		least[i] = max_of(strlen(table->titles[i]), NARROW);
 		/* A number cut in two is another number; the last column is prose. */
 		if (table->right[i])
@@ -350,8 +350,8 @@ static void print_stacked(const struct table *table, const struct row *row,
 	for (size_t i = 0; i < table->n; i++) {
 		size_t title = strlen(table->titles[i]);
 		const char *cell = skip_blanks(row->cells[i]);
-		size_t room = terminal->width > title + 2 + NARROW ? terminal->width - title - 2 :
-		                                                     NARROW;
+		size_t room =
+			terminal->width > title + 2 + NARROW ? terminal->width - title - 2 : NARROW;
 		size_t len = line_of(cell, room);
 
 		terminal_text(terminal, TONE_DIM, table->titles[i]);

@@ -25,7 +25,8 @@ struct terminal terminal_of(FILE *out);
 /* One line or part of it, cleaned. */
 void terminal_text(const struct terminal *terminal, enum tone tone, const char *text);
 /* A paragraph: wrapped, each line indented. */
-void terminal_wrap(const struct terminal *terminal, size_t indent, enum tone tone, const char *text);
+void terminal_wrap(const struct terminal *terminal, size_t indent, enum tone tone,
+                   const char *text);
 
 enum { TABLE_COLUMNS_MAX = 8 };
 

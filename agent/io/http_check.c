@@ -63,10 +63,13 @@ bool http_origin_is_loopback(const char *origin)
 static const struct http_refusal *check_host(const struct http_head *head)
 {
 	static const struct http_refusal several = {
-		400, "Bad Request", "one Host header is expected",
+		400,
+		"Bad Request",
+		"one Host header is expected",
 	};
 	static const struct http_refusal foreign = {
-		421, "Misdirected Request",
+		421,
+		"Misdirected Request",
 		"the Host header must be localhost or a loopback address here",
 	};
 
@@ -79,10 +82,14 @@ static const struct http_refusal *check_host(const struct http_head *head)
 static const struct http_refusal *check_method(const struct http_head *head)
 {
 	static const struct http_refusal method = {
-		405, "Method Not Allowed", "the method is not one that the Allow header names",
+		405,
+		"Method Not Allowed",
+		"the method is not one that the Allow header names",
 	};
 	static const struct http_refusal cross_site = {
-		403, "Forbidden", "a web page of another origin may not change anything here",
+		403,
+		"Forbidden",
+		"a web page of another origin may not change anything here",
 	};
 
 	if (strcmp(head->method, "GET") == 0 || strcmp(head->method, "HEAD") == 0)
@@ -98,10 +105,13 @@ static const struct http_refusal *check_method(const struct http_head *head)
 static const struct http_refusal *check_body(const struct http_head *head)
 {
 	static const struct http_refusal chunked = {
-		411, "Length Required", "a body of unknown length is not taken",
+		411,
+		"Length Required",
+		"a body of unknown length is not taken",
 	};
 	static const struct http_refusal large = {
-		413, "Content Too Large",
+		413,
+		"Content Too Large",
 		"a body of more than " TEXT(HTTP_BODY_MAX) " bytes is not taken",
 	};
 	uint64_t bytes;
@@ -116,11 +126,14 @@ static const struct http_refusal *check_body(const struct http_head *head)
 const struct http_refusal *http_check(const struct http_head *head)
 {
 	static const struct http_refusal target = {
-		414, "URI Too Long",
+		414,
+		"URI Too Long",
 		"a request target of more than " TEXT(HTTP_TARGET_MAX) " bytes is not taken",
 	};
 	static const struct http_refusal path = {
-		400, "Bad Request", "the request target must be a path",
+		400,
+		"Bad Request",
+		"the request target must be a path",
 	};
 	const struct http_refusal *refusal;
 

@@ -122,9 +122,10 @@ static enum MHD_Result refuse(struct http_connection *connection,
 	char body[384];
 	int len;
 
-	len = snprintf(body, sizeof(body),
-	               "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":\"%s\"}",
-	               refusal->title, refusal->status, refusal->detail);
+	len = snprintf(
+		body, sizeof(body),
+		"{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":\"%s\"}",
+		refusal->title, refusal->status, refusal->detail);
 	response = MHD_create_response_from_buffer((size_t)len, body, MHD_RESPMEM_MUST_COPY);
 	if (!response)
 		return MHD_NO;
@@ -225,7 +226,9 @@ static enum MHD_Result respond(struct http_connection *connection, const char *p
                                struct http_server_response *response)
 {
 	static const struct http_refusal failed = {
-		500, "Internal Server Error", "the answer could not be made",
+		500,
+		"Internal Server Error",
+		"the answer could not be made",
 	};
 
 	if (error == 0)
@@ -241,7 +244,9 @@ static enum MHD_Result handle(struct http_connection *connection, const char *ur
                               const char *method)
 {
 	static const struct http_refusal many = {
-		400, "Bad Request", "too many query parameters",
+		400,
+		"Bad Request",
+		"too many query parameters",
 	};
 	const struct http_server_options *options = &connection->server->options;
 	struct http_server_request request = {
@@ -371,15 +376,12 @@ static int start_daemon(struct http_server *server)
 	server->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
 			MHD_USE_ERROR_LOG,
-		0, NULL, NULL, on_request, server,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-		MHD_OPTION_URI_LOG_CALLBACK, on_target, server,
-		MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, server->options.connections_max + 8,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+		0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, on_target, server,
+		MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_CONNECTION_LIMIT,
+		server->options.connections_max + 8, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)HTTP_POOL_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 	if (!server->daemon)
 		return -ENOMEM;

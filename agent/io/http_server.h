@@ -38,11 +38,13 @@ struct http_server_request {
 	const char *origin;        /* NULL: none */
 	struct listener_peer peer;
 	int scope; /* as given to http_server_listen() */
-	struct http_connection *connection; /* for http_server_stream(); NULL in tests of handlers */
+	struct http_connection
+		*connection; /* for http_server_stream(); NULL in tests of handlers */
 };
 
 struct http_header {
-	const char *name, *value; /* borrowed until the handler returned; see http_server_header() */
+	const char *name,
+		*value; /* borrowed until the handler returned; see http_server_header() */
 };
 
 struct http_server_response {
@@ -61,13 +63,15 @@ typedef int (*http_server_fn)(void *user, const struct http_server_request *requ
 struct http_server_options {
 	http_server_fn handler;
 	void *user;
-	bool post;                    /* the handler takes POST */
-	bool check_host;              /* on loopback TCP only names of the loopback: else a web page could
+	bool post;       /* the handler takes POST */
+	bool check_host; /* on loopback TCP only names of the loopback: else a web page could
 	                                 reach us through a name of its own (DNS rebinding): 421 */
 	unsigned int connections_max; /* 0: HTTP_CONNECTIONS_MAX; more wait in the backlog */
-	unsigned int per_peer_max;    /* more are closed at once; 0: no bound; loopback is not counted */
-	unsigned int request_s;       /* until a request is complete, idle time included; 0: HTTP_REQUEST_S */
-	unsigned int answer_s;        /* until an answer was taken; 0: HTTP_ANSWER_S */
+	unsigned int
+		per_peer_max; /* more are closed at once; 0: no bound; loopback is not counted */
+	unsigned int
+		request_s; /* until a request is complete, idle time included; 0: HTTP_REQUEST_S */
+	unsigned int answer_s; /* until an answer was taken; 0: HTTP_ANSWER_S */
 };
 
 int http_server_new(struct loop *loop, const struct http_server_options *options,
@@ -82,8 +86,7 @@ const char *http_server_address(const struct http_server *server, size_t index);
 /* First value of that name; NULL: not given. */
 const char *http_server_param(const struct http_server_request *request, const char *name);
 /* Ignored past HTTP_RESPONSE_HEADERS_MAX. */
-void http_server_header(struct http_server_response *response, const char *name,
-                        const char *value);
+void http_server_header(struct http_server_response *response, const char *name, const char *value);
 
 /*
  * From a handler: the answer (status 200, its headers and content type) goes on
@@ -105,11 +108,11 @@ void http_stream_abandon(struct http_stream *stream);
 
 struct http_server_stats {
 	uint64_t accepted, requests;
-	uint64_t refused_peer;    /* closed at once: too many of one peer */
-	uint64_t paused;          /* times that no connection was free, or no descriptor */
-	uint64_t timed_out;       /* request or answer took too long */
-	uint64_t streams_refused; /* past the bound of streams */
-	uint64_t streams_dropped; /* did not read */
+	uint64_t refused_peer;             /* closed at once: too many of one peer */
+	uint64_t paused;                   /* times that no connection was free, or no descriptor */
+	uint64_t timed_out;                /* request or answer took too long */
+	uint64_t streams_refused;          /* past the bound of streams */
+	uint64_t streams_dropped;          /* did not read */
 	unsigned int connections, streams; /* now */
 };
 struct http_server_stats http_server_stats(const struct http_server *server);

@@ -193,8 +193,7 @@ int listener_open(const struct listener_address *address, int *fd)
 	opened = socket(any.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (opened < 0)
 		return -errno;
-	if (!address->local &&
-	    setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+	if (!address->local && setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
 	if (any.any.sa_family == AF_INET6 &&
 	    setsockopt(opened, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0)

@@ -29,7 +29,8 @@ static void write_expected(struct encode *e, const struct explain *explained)
 	encode_text(e, "because", path_reason_name(explained->expected.reason));
 	encode_text(e, "match", explained->match[0] ? explained->match : NULL);
 	encode_bool(e, "governed", explained->governed);
-	encode_text(e, "interface", explained->must_interface[0] ? explained->must_interface : NULL);
+	encode_text(e, "interface",
+	            explained->must_interface[0] ? explained->must_interface : NULL);
 	encode_text(e, "rule", explained->rule);
 	encode_object_end(e);
 }

@@ -27,7 +27,8 @@ static void write_subjects(struct call *call, const struct kube_gateway *gateway
 static void write_nodes(struct call *call, const struct kube_gateway *gateway)
 {
 	const struct report_sources *s = call->sources;
-	const struct kube_gateway_vm *vm = s->gateway_vm(s->user, gateway->namespace, gateway->name);
+	const struct kube_gateway_vm *vm =
+		s->gateway_vm(s->user, gateway->namespace, gateway->name);
 	struct encode *e = &call->e;
 
 	encode_array(e, "nodes");

@@ -107,15 +107,18 @@ int route_probe_now(struct call *call)
 		return 0;
 	wait_ns = s->probe_now(s->user, subject);
 	if (wait_ns == UINT64_MAX)
-		return call_problem(call, 409, "%s/%s cannot be probed now: its network namespace"
-		                    " is not known", subject->namespace, subject->pod);
+		return call_problem(call, 409,
+		                    "%s/%s cannot be probed now: its network namespace"
+		                    " is not known",
+		                    subject->namespace, subject->pod);
 	if (wait_ns > 0) {
 		wait_s = (wait_ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
 		snprintf(call->response->scratch, sizeof(call->response->scratch), "%" PRIu64,
 		         wait_s);
 		http_server_header(call->response, "Retry-After", call->response->scratch);
-		return call_problem(call, 429, "%s/%s was probed just now: try again in %" PRIu64
-		                    " s", subject->namespace, subject->pod, wait_s);
+		return call_problem(call, 429,
+		                    "%s/%s was probed just now: try again in %" PRIu64 " s",
+		                    subject->namespace, subject->pod, wait_s);
 	}
 	call->response->status = 202;
 	encode_object(&call->e, NULL);

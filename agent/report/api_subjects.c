@@ -167,8 +167,7 @@ int route_subjects(struct call *call)
 
 int route_subject(struct call *call)
 {
-	const struct subject *subject =
-		source_subject(call->sources, call->path[0], call->path[1]);
+	const struct subject *subject = source_subject(call->sources, call->path[0], call->path[1]);
 
 	if (!subject)
 		return call_problem(call, 404, "no subject %s/%s on this node", call->path[0],

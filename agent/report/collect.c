@@ -38,8 +38,8 @@ static void declare_probes(struct report *report)
 		for (size_t k = 0; k < _PROBE_OUTCOME_MAX; k++)
 			if (is_failure((enum probe_outcome)k))
 				metrics_declare(report->metrics, METRIC_PROBE_FAILURES,
-				                METRIC_LABELS(echo, probe_outcome_name(
-							(enum probe_outcome)k)));
+				                METRIC_LABELS(echo, probe_outcome_name((
+									    enum probe_outcome)k)));
 	}
 }
 
@@ -128,7 +128,8 @@ static void collect_own(struct report *report)
 	            (double)report_lost(report, LOSS_FLOW_EVENTS));
 	/* Last: what the lines above had refused belongs to it. */
 	for (size_t i = 0; i < _LOSS_MAX; i++)
-		metrics_set(metrics, METRIC_LOST, METRIC_LABELS(report_loss_label((enum report_loss)i)),
+		metrics_set(metrics, METRIC_LOST,
+		            METRIC_LABELS(report_loss_label((enum report_loss)i)),
 		            (double)report_lost(report, (enum report_loss)i));
 }
 

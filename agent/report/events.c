@@ -29,7 +29,7 @@ struct reader {
 };
 
 struct events {
-	uint64_t epoch, newest; /* number of the newest event; 0: none */
+	uint64_t epoch, newest;            /* number of the newest event; 0: none */
 	struct kept kept[EVENTS_KEPT_MAX]; /* number modulo */
 	struct reader *readers;
 	struct events_stats stats;

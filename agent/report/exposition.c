@@ -13,11 +13,21 @@
 #include "base/utf8.h"
 #include "report/metrics_parts.h"
 
+static bool is_plain(char c)
+{
+	return c >= ' ' && c < 0x7f && c != '\\' && c != '"';
+}
+
 static void write_escaped(struct buf *out, const char *text, bool quoted)
 {
 	while (*text && !out->error) {
 		uint32_t unused;
-		size_t len = utf8_read(text, &unused);
+		size_t len = 0;
+
+		while (is_plain(text[len]))
+			len++;
+		if (len == 0)
+			len = utf8_read(text, &unused);
 
 		if (*text == '\\')
 			buf_text(out, "\\\\");
@@ -61,7 +71,9 @@ static void write_labels(struct buf *out, const struct metric_series *series, co
 	const char *separator = "{";
 
 	for (size_t i = 0; i < METRIC_LABELS_MAX && entry->labels[i]; i++) {
-		buf_format(out, "%s%s=\"", separator, entry->labels[i]);
+		buf_text(out, separator);
+		buf_text(out, entry->labels[i]);
+		buf_text(out, "=\"");
 		write_escaped(out, series->labels[i], true);
 		buf_text(out, "\"");
 		separator = ",";
@@ -116,7 +128,8 @@ static void write_sample(struct buf *out, const struct metric_series *series)
 		write_histogram(out, series);
 		return;
 	}
-	buf_format(out, "%s%s", entry->family, suffixes[entry->type]);
+	buf_text(out, entry->family);
+	buf_text(out, suffixes[entry->type]);
 	write_labels(out, series, NULL);
 	if (series->value == 0) {
 		buf_format(out, " %" PRIu64 "\n", series->count);
@@ -162,7 +175,7 @@ void metrics_render(const struct metrics *metrics, enum metrics_format format, s
 const char *metrics_content_type(enum metrics_format format)
 {
 	/* Prometheus 3 fails a scrape without an exact content type. */
-	return format == METRICS_OPENMETRICS ?
-	               "application/openmetrics-text; version=1.0.0; charset=utf-8" :
-	               "text/plain; version=0.0.4; charset=utf-8";
+	return format == METRICS_OPENMETRICS
+	               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	               : "text/plain; version=0.0.4; charset=utf-8";
 }

@@ -24,13 +24,15 @@ struct metric_table {
 #define METRIC_BOUNDS_MAX 16
 
 struct metric_series {
-	struct metric_series *next_hash, *next; /* of its bucket; of its metric, in order of appearance */
+	struct metric_series *next_hash,
+		*next; /* of its bucket; of its metric, in order of appearance */
 	enum metric metric;
 	char *labels[METRIC_LABELS_MAX]; /* owned */
 	bool swept;                      /* not set since the sweep began */
 	uint64_t count;                  /* of a counter; observations of a histogram */
 	double value;                    /* of a gauge; sum of a histogram */
-	uint64_t buckets[METRIC_BOUNDS_MAX]; /* not cumulative; what is past the last is in count only */
+	uint64_t buckets
+		[METRIC_BOUNDS_MAX]; /* not cumulative; what is past the last is in count only */
 };
 
 struct metric_list {

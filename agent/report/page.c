@@ -63,13 +63,14 @@ static void write_banner(struct page *page)
 		           n == 1 ? "the one pod" : "all pods");
 		buf_text(out, "<small>A fresh quorum saw an allowed address from each, ");
 		if (page->unobserved)
-			buf_format(out, "but the packets of %zu of %zu are not observed.</small></div>",
+			buf_format(out,
+			           "but the packets of %zu of %zu are not observed.</small></div>",
 			           page->unobserved, n);
 		else
 			buf_text(out, "and no packet was seen to leave another way.</small></div>");
 	} else {
-		buf_format(out, "<div class=\"banner warn\">%zu of %zu pods not verified", n - verified,
-		           n);
+		buf_format(out, "<div class=\"banner warn\">%zu of %zu pods not verified",
+		           n - verified, n);
 		buf_text(out, "<small>No violation is known, and no fresh proof either: the reason "
 		              "is below.</small></div>");
 	}
@@ -124,7 +125,8 @@ static void write_losses(struct page *page)
 		if (lost == 0)
 			continue;
 		buf_text(out, n++ ? "" : "<ul class=\"list\">");
-		buf_format(out, "<li class=\"badge warn\">%s ", report_loss_label((enum report_loss)i));
+		buf_format(out, "<li class=\"badge warn\">%s ",
+		           report_loss_label((enum report_loss)i));
 		html_count(out, lost);
 		buf_text(out, "</li>");
 	}
@@ -135,7 +137,8 @@ static void write_violation_card(struct page *page, const struct violation *v)
 {
 	struct buf *out = page->out;
 
-	buf_format(out, "<article class=\"card violation\"><div><span class=\"badge bad\">%s</span><h3>",
+	buf_format(out,
+	           "<article class=\"card violation\"><div><span class=\"badge bad\">%s</span><h3>",
 	           violation_kind_name(v->kind));
 	write_name(out, v->namespace, v->pod);
 	buf_text(out, "</h3>");
@@ -169,8 +172,10 @@ static void write_open_violations(struct page *page)
 	for (size_t i = 0; i < page->open && i < PAGE_VIOLATIONS_MAX; i++)
 		write_violation_card(page, page->s->violation(page->s->user, i));
 	if (page->open > PAGE_VIOLATIONS_MAX)
-		buf_format(out, "<p>%zu more: <a href=\"/v1/violations?state=open\">/v1/violations</a></p>",
-		           page->open - PAGE_VIOLATIONS_MAX);
+		buf_format(
+			out,
+			"<p>%zu more: <a href=\"/v1/violations?state=open\">/v1/violations</a></p>",
+			page->open - PAGE_VIOLATIONS_MAX);
 }
 
 static void write_resolved(struct page *page)
@@ -182,9 +187,11 @@ static void write_resolved(struct page *page)
 		return;
 	buf_text(out, "<h2>Resolved lately</h2><table class=\"wide\"><thead><tr><th>Kind<th>Pod"
 	              "<th>Resolved<th>Reason</tr></thead><tbody>");
-	for (size_t i = 0; i < PAGE_RESOLVED_MAX &&
-	                   (v = page->s->violation(page->s->user, page->open + i)); i++) {
-		buf_format(out, "<tr><td><span class=\"badge idle\">%s</span></td><td class=\"any\">",
+	for (size_t i = 0;
+	     i < PAGE_RESOLVED_MAX && (v = page->s->violation(page->s->user, page->open + i));
+	     i++) {
+		buf_format(out,
+		           "<tr><td><span class=\"badge idle\">%s</span></td><td class=\"any\">",
 		           violation_kind_name(v->kind));
 		write_name(out, v->namespace, v->pod);
 		buf_text(out, "</td><td data-is=\"resolved\">");
@@ -205,8 +212,9 @@ static void write_observed(struct buf *out, const struct judge_record *record)
 		return;
 	}
 	buf_format(out, "<code>%s</code><small>%s", ip_format(&record->observed, address),
-	           record->attribution == ATTRIBUTION_EXPECTED ? "as declared" :
-	                                                         attribution_name(record->attribution));
+	           record->attribution == ATTRIBUTION_EXPECTED
+	                   ? "as declared"
+	                   : attribution_name(record->attribution));
 	if (record->attributed_to[0]) {
 		buf_text(out, " ");
 		html_text(out, record->attributed_to);
@@ -249,7 +257,8 @@ static void write_subjects(struct page *page)
 	/* The worst first, by name within a state. */
 	for (size_t state = 0; state < _STATE_MAX; state++)
 		for (size_t i = 0; i < page->n_subjects; i++)
-			if (page->s->record(page->s->user, page->subjects[i]->number)->state == state)
+			if (page->s->record(page->s->user, page->subjects[i]->number)->state ==
+			    state)
 				write_row(page, page->subjects[i]);
 	buf_text(out, "</tbody></table>");
 }
@@ -355,8 +364,7 @@ static void gather(struct page *page)
 	for (size_t i = 0; i < page->n_subjects; i++)
 		page->states[page->s->record(page->s->user, page->subjects[i]->number)->state]++;
 	for (size_t i = 0; i < page->n_subjects; i++)
-		page->unobserved +=
-			!page->s->observing(page->s->user, page->subjects[i]->number);
+		page->unobserved += !page->s->observing(page->s->user, page->subjects[i]->number);
 	page->open = source_open(page->s);
 }
 

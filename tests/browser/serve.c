@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../unit/report/fixture.h"
 #include "base/timer.h"
 #include "io/http_server.h"
-#include "../unit/report/fixture.h"
 
 static struct fixture fixture;
 
@@ -28,7 +28,8 @@ static void change(const char *how)
 {
 	if (strcmp(how, "hostile") == 0) {
 		fixture.subjects[0].pod = (char *)"<script>document.title='owned'</script>";
-		fixture.subjects[1].pod = (char *)"\"><img src=x onerror=alert(1)>'&\xff\xe2\x80\xae";
+		fixture.subjects[1].pod =
+			(char *)"\"><img src=x onerror=alert(1)>'&\xff\xe2\x80\xae";
 		fixture.violations[0].pod = fixture.subjects[1].pod;
 		strcpy(fixture.violations[0].reason, "</p><script>document.title='owned'</script>");
 	} else if (strcmp(how, "healthy") == 0) {
@@ -41,7 +42,8 @@ static void change(const char *how)
 
 int main(int argc, char **argv)
 {
-	struct http_server_options options = { .handler = report_handle, .post = true,
+	struct http_server_options options = { .handler = report_handle,
+		                               .post = true,
 		                               .check_host = true };
 	struct timer timer = TIMER_INIT;
 	struct http_server *server;

@@ -164,9 +164,9 @@ static void say(struct client *client, const char *text)
 }
 
 /* Runs the loop until it holds; the fixture's deadline fails the test. */
-#define wait_until(f, condition)                             \
-	do {                                                 \
-		while (!(condition))                         \
+#define wait_until(f, condition)                                  \
+	do {                                                      \
+		while (!(condition))                              \
 			assert_int_equal(loop_run((f)->loop), 0); \
 	} while (0)
 
@@ -221,7 +221,8 @@ static void refuses_what_it_should(void **state)
 		{ "GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400" },
 		{ "GET /?a&b&c&d&e&f&g&h&i HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400" },
 		{ "GET /fail HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 500" },
-		{ "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1025\r\n\r\n", "HTTP/1.1 413" },
+		{ "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1025\r\n\r\n",
+		  "HTTP/1.1 413" },
 		{ "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
 		  "HTTP/1.1 411" },
 	};
@@ -484,7 +485,8 @@ static void streams_are_bounded_and_end_with_the_server(void **state)
 	for (size_t i = 0; i <= HTTP_EVENT_CLIENTS_MAX; i++)
 		loop_remove(&c[i]->source);
 	stop(&f);
-	assert_int_equal(f.n_closed, HTTP_EVENT_CLIENTS_MAX - 1); /* an abandoned one says nothing */
+	assert_int_equal(f.n_closed,
+	                 HTTP_EVENT_CLIENTS_MAX - 1); /* an abandoned one says nothing */
 	for (size_t i = 0; i <= HTTP_EVENT_CLIENTS_MAX; i++) {
 		close(c[i]->fd);
 		free(c[i]);

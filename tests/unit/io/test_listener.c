@@ -41,10 +41,29 @@ static void good_texts_are_read_and_written_back(void **state)
 static void bad_texts_are_refused(void **state)
 {
 	static const char *const rows[] = {
-		"", ":", "9466", ":9466", "localhost:9466", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
-		"127.0.0.1:-1", "127.0.0.1:80 ", " 127.0.0.1:80", "::1:80", "[::1]", "[::1]80", "[]:80",
-		"[127.0.0.1]:80", "[::1:80", "127.0.0.1:0x50", "unix:", "unix:run/x", "[fe80::1%1]:80",
-		"unix:/this/path/is/far/too/long/for/the/kernel/which/takes/one/hundred/and/seven/bytes/of/a"
+		"",
+		":",
+		"9466",
+		":9466",
+		"localhost:9466",
+		"127.0.0.1",
+		"127.0.0.1:",
+		"127.0.0.1:65536",
+		"127.0.0.1:-1",
+		"127.0.0.1:80 ",
+		" 127.0.0.1:80",
+		"::1:80",
+		"[::1]",
+		"[::1]80",
+		"[]:80",
+		"[127.0.0.1]:80",
+		"[::1:80",
+		"127.0.0.1:0x50",
+		"unix:",
+		"unix:run/x",
+		"[fe80::1%1]:80",
+		"unix:/this/path/is/far/too/long/for/the/kernel/which/takes/one/hundred/and/seven/"
+		"bytes/of/a"
 		"/path/and/then/a/NUL/and/more",
 	};
 	struct listener_address before, after;

@@ -96,8 +96,8 @@ FIXTURE_FN const struct kube_gateway_vm *fixture_vm(void *user, const char *name
 {
 	struct fixture *f = user;
 
-	return strcmp(namespace, f->vm.namespace) == 0 && strcmp(name, f->vm.name) == 0 ? &f->vm :
-	                                                                                  NULL;
+	return strcmp(namespace, f->vm.namespace) == 0 && strcmp(name, f->vm.name) == 0 ? &f->vm
+	                                                                                : NULL;
 }
 
 FIXTURE_FN const struct violation *fixture_violation(void *user, size_t index)
@@ -159,8 +159,10 @@ FIXTURE_FN void fixture_probe(struct probe_result *out, uint16_t echo, const cha
 		.udp = echo == 1,
 		.outcome = address ? PROBE_ANSWERED : PROBE_CONNECT_TIMEOUT,
 		.phase = address ? PROBE_TOTAL : PROBE_CONNECT,
-		.phase_us = { [PROBE_RESOLVE] = 850, [PROBE_CONNECT] = 12400,
-		              [PROBE_FIRST_BYTE] = address ? 20300 : 0, [PROBE_TOTAL] = 33550 },
+		.phase_us = { [PROBE_RESOLVE] = 850,
+		              [PROBE_CONNECT] = 12400,
+		              [PROBE_FIRST_BYTE] = address ? 20300 : 0,
+		              [PROBE_TOTAL] = 33550 },
 		.peer = fixture_ip(echo ? "198.51.100.9" : "198.51.100.8"),
 		.peer_port = echo ? 3478 : 443,
 		.http_status = address && !echo ? 200 : 0,
@@ -193,8 +195,14 @@ FIXTURE_FN struct judge_record *fixture_pod(struct fixture *f, const char *names
 		.gateway = &f->gateways[0],
 		.policy = { .default_path = PATH_GATEWAY },
 		.netns_fd = -1,
-		.live = { .readable = true, .links = f->links, .n_links = 3, .tunnel_ifindex = 3,
-		          .routes = f->routes, .n_routes = 2, .rules = f->rules, .n_rules = 1 },
+		.live = { .readable = true,
+		          .links = f->links,
+		          .n_links = 3,
+		          .tunnel_ifindex = 3,
+		          .routes = f->routes,
+		          .n_routes = 2,
+		          .rules = f->rules,
+		          .n_rules = 1 },
 	};
 	subject->ip.b[15] = (uint8_t)(10 + i);
 	record->state = state;
@@ -279,20 +287,29 @@ FIXTURE_FN void fixture_objects(struct fixture *f)
 	};
 	fixture_prefix(&f->gateways[0].prefix, f->gateways[0].egress_prefix);
 	fixture_prefix(&f->gateways[1].prefix, f->gateways[1].egress_prefix);
-	f->profiles[0] = (struct kube_gateway_profile){ (char *)"gw-1", fixture_ip("10.0.1.4"), true,
-		                                        fixture_ip("10.0.1.8") };
+	f->profiles[0] = (struct kube_gateway_profile){ (char *)"gw-1", fixture_ip("10.0.1.4"),
+		                                        true, fixture_ip("10.0.1.8") };
 	f->profiles[1] = (struct kube_gateway_profile){ .node = (char *)"gw-2",
 		                                        .primary = fixture_ip("10.0.1.5") };
 	f->vm = (struct kube_gateway_vm){ (char *)"shop", (char *)"partner-bank", f->profiles, 2 };
-	f->links[0] = (struct live_link){ .ifindex = 1, .name = "lo", .up = true, .loopback = true };
-	f->links[1] = (struct live_link){ .ifindex = 2, .name = "eth0", .kind = "veth", .up = true };
-	f->links[2] = (struct live_link){ .ifindex = 3, .name = "wg0", .kind = "wireguard",
-		                          .up = true };
-	f->routes[0] = (struct live_route){ .dst = { fixture_ip("0.0.0.0"), 96 }, .table = 254,
-		                            .ifindex = 3, .type = 1, .protocol = 3 };
+	f->links[0] =
+		(struct live_link){ .ifindex = 1, .name = "lo", .up = true, .loopback = true };
+	f->links[1] =
+		(struct live_link){ .ifindex = 2, .name = "eth0", .kind = "veth", .up = true };
+	f->links[2] =
+		(struct live_link){ .ifindex = 3, .name = "wg0", .kind = "wireguard", .up = true };
+	f->routes[0] = (struct live_route){ .dst = { fixture_ip("0.0.0.0"), 96 },
+		                            .table = 254,
+		                            .ifindex = 3,
+		                            .type = 1,
+		                            .protocol = 3 };
 	f->rules[0] = (struct live_rule){ .priority = 32766, .table = 254, .action = 1 };
-	f->routes[1] = (struct live_route){ .dst = { fixture_ip("10.244.0.1"), 128 }, .table = 254,
-		                            .ifindex = 2, .type = 1, .protocol = 3, .scope = 253 };
+	f->routes[1] = (struct live_route){ .dst = { fixture_ip("10.244.0.1"), 128 },
+		                            .table = 254,
+		                            .ifindex = 2,
+		                            .type = 1,
+		                            .protocol = 3,
+		                            .scope = 253 };
 }
 
 FIXTURE_FN void fixture_pods(struct fixture *f)
@@ -323,10 +340,11 @@ FIXTURE_FN void fixture_pods(struct fixture *f)
 	f->subjects[3].gateway = NULL;
 	f->subjects[3].gateway_name = NULL;
 
-	fixture_add_violation(f, GATEWAY_BYPASS, 1, true,
-	                      "40 connections to 198.51.100.7 left by eth0 and not through the gateway",
-	                      "Restart the pod, its routes were changed after it started: kubectl -n "
-	                      "shop delete pod payments-0");
+	fixture_add_violation(
+		f, GATEWAY_BYPASS, 1, true,
+		"40 connections to 198.51.100.7 left by eth0 and not through the gateway",
+		"Restart the pod, its routes were changed after it started: kubectl -n "
+		"shop delete pod payments-0");
 	fixture_add_violation(f, WRONG_SOURCE_ADDRESS, 1, true,
 	                      "2 echoes saw 192.0.2.55, the cluster's outbound address",
 	                      "Look at the pod's default route: ip route show table main");
@@ -400,8 +418,9 @@ FIXTURE_FN struct http_server_response fixture_ask(struct fixture *f, const char
 {
 	static char text[4096];
 	struct http_server_response response = { .status = 200, .body = BUF_INIT(HTTP_ANSWER_MAX) };
-	struct http_server_request request = { .method = method, .path = text, .accept = accept,
-		                               .scope = (int)scope };
+	struct http_server_request request = {
+		.method = method, .path = text, .accept = accept, .scope = (int)scope
+	};
 	char *rest;
 
 	snprintf(text, sizeof(text), "%s", target);

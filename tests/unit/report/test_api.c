@@ -86,14 +86,16 @@ static void subjects_say_what_is_expected_and_seen(void **state)
 static void a_violation_is_golden(void **state)
 {
 	static const char golden[] =
-		"{\"items\":[{\"id\":\"0000000000000000000000000000abc2\",\"kind\":\"tunnel-broken\","
+		"{\"items\":[{\"id\":\"0000000000000000000000000000abc2\",\"kind\":\"tunnel-"
+	        "broken\","
 		"\"state\":\"resolved\",\"subject\":{\"namespace\":\"shop\",\"pod\":"
 		"\"checkout-7d9f-x2x\",\"uid\":\"uid-0\"},\"gateway\":{\"namespace\":\"shop\","
 		"\"name\":\"partner-bank\"},\"firstSeen\":\"2026-11-20T15:54:58.000000Z\","
 		"\"lastSeen\":\"2026-11-20T15:59:55.000000Z\",\"opened\":"
 		"\"2026-11-20T15:54:59.000000Z\",\"resolved\":\"2026-11-20T15:58:20.000000Z\","
 		"\"count\":42,\"reason\":\"packets went out and none returned\",\"remedy\":"
-		"\"Nothing: it works again\",\"evidence\":{\"kind\":\"made-up\"}}],\"continue\":\"\"}";
+		"\"Nothing: it works "
+	        "again\",\"evidence\":{\"kind\":\"made-up\"}}],\"continue\":\"\"}";
 	struct http_server_response response;
 	struct fixture f;
 
@@ -175,7 +177,8 @@ static void bad_requests_say_what_is_wrong(void **state)
 		{ "/v1/flows?limit=0", 400, "limit: expected a number from 1 to 1000" },
 		{ "/v1/flows?limit=1001", 400, "limit: expected a number from 1 to 1000" },
 		{ "/v1/flows?limit=x", 400, "limit: expected a number from 1 to 1000" },
-		{ "/v1/flows?continue=!", 400, "continue: expected a token from an earlier answer" },
+		{ "/v1/flows?continue=!", 400,
+		  "continue: expected a token from an earlier answer" },
 		{ "/v1/flows?continue=YWJj", 400, "continue: expected a token from /v1/flows" },
 		{ "/v1/flows?path=up", 400, "path: expected gateway, direct, cluster or reply" },
 		{ "/v1/flows?pod=x", 400, "pod: expected NAMESPACE/POD" },
@@ -188,7 +191,8 @@ static void bad_requests_say_what_is_wrong(void **state)
 		{ "/v1/violations?state=shut", 400, "state: expected open or resolved" },
 		{ "/v1/violations?kind=x", 400, "kind: no kind of violation is called x" },
 		{ "/v1/explain?pod=shop/payments-0", 400, "to: expected an IP address" },
-		{ "/v1/explain?pod=shop/payments-0&to=300.1.1.1", 400, "to: expected an IP address" },
+		{ "/v1/explain?pod=shop/payments-0&to=300.1.1.1", 400,
+		  "to: expected an IP address" },
 		{ "/v1/explain?to=1.1.1.1", 400, "pod: expected NAMESPACE/POD" },
 	};
 	struct fixture f;
@@ -326,7 +330,7 @@ static void a_listener_for_metrics_has_nothing_else(void **state)
 		const char *target;
 		unsigned int status;
 	} rows[] = {
-		{ "/metrics", 200 }, { "/healthz", 200 }, { "/readyz", 200 }, { "/", 404 },
+		{ "/metrics", 200 },   { "/healthz", 200 },  { "/readyz", 200 },    { "/", 404 },
 		{ "/v1/status", 404 }, { "/v1/flows", 404 }, { "/v1/events", 404 },
 	};
 	struct fixture f;

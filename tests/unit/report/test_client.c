@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fixture.h"
 #include "client.c"
+#include "fixture.h"
 
 static struct fixture served;
 
@@ -172,7 +172,8 @@ static void answers_are_not_trusted(void **state)
 		{ "HTTP/1.1 200 OK\r\n\r\n{\"a\":", 0, -EPROTO },
 		{ "HTTP/1.1 200 OK\r\n\r\n{\"a\":\"\xff\"}", 0, -EPROTO },
 		{ "HTTP/1.1 200 OK\r\n\r\n<html>", 0, -EPROTO },
-		{ "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 2\r\n\r\n{}",
+		{ "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: "
+		  "2\r\n\r\n{}",
 		  0, -EPROTO },
 		{ "HTTP/1.1 500 No\r\n\r\n{\"detail\":[]}", 0, -EPROTO },
 		{ "HTTP/1.1 200 OK\r\n\r\n{\"a\":1}", CLIENT_ANSWER_MAX + 4096, -EHOSTUNREACH },
@@ -201,8 +202,8 @@ static void answers_are_not_trusted(void **state)
 
 static void bad_addresses(void **state)
 {
-	static const char *const rows[] = { "", "127.0.0.1:1", "https://x", "http://", "unix:", "unix:x",
-		                            "ftp://x" };
+	static const char *const rows[] = { "",      "127.0.0.1:1", "https://x", "http://",
+		                            "unix:", "unix:x",      "ftp://x" };
 	char error[CLIENT_ERROR_MAX];
 	struct client *client = (void *)0x5a;
 

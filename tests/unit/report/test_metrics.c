@@ -80,7 +80,8 @@ static const char golden_text[] =
 	"# TYPE egress_verifier_subject_verified gauge\n"
 	"egress_verifier_subject_verified{namespace=\"a\\\"b\",pod=\"back\\\\slash\","
 	"gateway=\"line\\nbreak\xef\xbf\xbd\"} 1\n"
-	"# HELP egress_verifier_flows_total Flows of subjects that were seen, by the way they took.\n"
+	"# HELP egress_verifier_flows_total Flows of subjects that were seen, by the way they "
+        "took.\n"
 	"# TYPE egress_verifier_flows_total counter\n"
 	"egress_verifier_flows_total{path=\"direct\"} 3\n"
 	"# HELP egress_verifier_detection_seconds From the first offending packet to the open "
@@ -150,13 +151,16 @@ static void swept_series_disappear_and_others_stay(void **state)
 	metrics_set(metrics, METRIC_SUBJECT_VERIFIED, METRIC_LABELS("n", "new", "g"), 1);
 	metrics_sweep_end(metrics, METRIC_SUBJECT_VERIFIED);
 	assert_int_equal(metrics_value(metrics, METRIC_SUBJECT_VERIFIED,
-	                               METRIC_LABELS("n", "goes", "g"), &value), -ENOENT);
+	                               METRIC_LABELS("n", "goes", "g"), &value),
+	                 -ENOENT);
 	assert_true(value == -7);
 	assert_int_equal(metrics_value(metrics, METRIC_SUBJECT_VERIFIED,
-	                               METRIC_LABELS("n", "stays", "g"), &value), 0);
+	                               METRIC_LABELS("n", "stays", "g"), &value),
+	                 0);
 	assert_true(value == 0);
 	assert_int_equal(metrics_value(metrics, METRIC_SUBJECT_VERIFIED,
-	                               METRIC_LABELS("n", "new", "g"), &value), 0);
+	                               METRIC_LABELS("n", "new", "g"), &value),
+	                 0);
 	assert_int_equal(metrics_value(metrics, METRIC_FLOWS, METRIC_LABELS("direct"), &value), 0);
 	assert_true(value == 3);
 	/* Sweeping all, then adding again: the list's end is right. */
@@ -164,7 +168,8 @@ static void swept_series_disappear_and_others_stay(void **state)
 	metrics_sweep_end(metrics, METRIC_SUBJECT_VERIFIED);
 	metrics_set(metrics, METRIC_SUBJECT_VERIFIED, METRIC_LABELS("n", "again", "g"), 1);
 	assert_int_equal(metrics_value(metrics, METRIC_SUBJECT_VERIFIED,
-	                               METRIC_LABELS("n", "again", "g"), &value), 0);
+	                               METRIC_LABELS("n", "again", "g"), &value),
+	                 0);
 	metrics_free(metrics);
 }
 
@@ -186,7 +191,8 @@ static void series_are_capped_and_refusals_counted(void **state)
 	}
 	assert_int_equal(metrics_refused(metrics), 10);
 	assert_int_equal(metrics_value(metrics, METRIC_SUBJECT_VERIFIED,
-	                               METRIC_LABELS("n", pod, ""), &value), -ENOENT);
+	                               METRIC_LABELS("n", pod, ""), &value),
+	                 -ENOENT);
 	metrics_free(metrics);
 }
 

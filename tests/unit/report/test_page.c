@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "report/page_style.h"
 #include "fixture.h"
+#include "report/page_style.h"
 
 static char *page(struct fixture *f)
 {
@@ -24,10 +24,18 @@ static char *page(struct fixture *f)
 static void it_says_what_matters(void **state)
 {
 	static const char *const wanted[] = {
-		"2 open violations", "1 of 4 pods violated", "gateway-bypass",
-		"kubectl -n shop delete pod payments-0", "shop/<wbr>checkout-7d9f-x2x",
-		"<code>203.0.113.1</code>", "8 s ago", "inventory ok", "flow-events 12",
-		"198.51.100.7</code> tcp port 443", "Resolved lately", "no quorum: ifconfig",
+		"2 open violations",
+		"1 of 4 pods violated",
+		"gateway-bypass",
+		"kubectl -n shop delete pod payments-0",
+		"shop/<wbr>checkout-7d9f-x2x",
+		"<code>203.0.113.1</code>",
+		"8 s ago",
+		"inventory ok",
+		"flow-events 12",
+		"198.51.100.7</code> tcp port 443",
+		"Resolved lately",
+		"no quorum: ifconfig",
 	};
 	struct fixture f;
 	char *html;

@@ -18,8 +18,8 @@ static char *scrape(struct fixture *f, const char *accept)
 
 	assert_int_equal(response.status, 200);
 	assert_string_equal(response.content_type,
-	                    accept ? "application/openmetrics-text; version=1.0.0; charset=utf-8" :
-	                             "text/plain; version=0.0.4; charset=utf-8");
+	                    accept ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	                           : "text/plain; version=0.0.4; charset=utf-8");
 	assert_int_equal(response.body.error, 0);
 	return response.body.data;
 }
@@ -29,21 +29,27 @@ static void series_exist_from_the_start(void **state)
 	static const char *const wanted[] = {
 		"egress_verifier_build_info{version=\"0.1.0\",commit=\"0123456789ab\"} 1\n",
 		"egress_verifier_subjects{state=\"pending\"} 1\n",
-		"egress_verifier_subject_verified{namespace=\"shop\",pod=\"checkout-7d9f-x2x\",gateway="
+		"egress_verifier_subject_verified{namespace=\"shop\",pod=\"checkout-7d9f-x2x\","
+		"gateway="
 		"\"partner-bank\"} 1\n",
-		"egress_verifier_subject_verified{namespace=\"billing\",pod=\"export-1\",gateway=\"\"} 0\n",
+		"egress_verifier_subject_verified{namespace=\"billing\",pod=\"export-1\",gateway="
+		"\"\"} 0\n",
 		"egress_verifier_subject_last_verified_timestamp_seconds{namespace=\"shop\",pod="
 		"\"checkout-7d9f-x2x\",gateway=\"partner-bank\"} 1795190392\n",
 		"egress_verifier_violations_open{kind=\"stale-routes\",namespace=\"shop\",gateway="
 		"\"partner-bank\"} 0\n",
-		"egress_verifier_violations_open{kind=\"stale-routes\",namespace=\"\",gateway=\"\"} 0\n",
-		"egress_verifier_violations_open{kind=\"gateway-bypass\",namespace=\"shop\",gateway="
+		"egress_verifier_violations_open{kind=\"stale-routes\",namespace=\"\",gateway=\"\"}"
+		" 0\n",
+		"egress_verifier_violations_open{kind=\"gateway-bypass\",namespace=\"shop\","
+		"gateway="
 		"\"partner-bank\"} 1\n",
-		"egress_verifier_violations_total{kind=\"wrong-source-address\",namespace=\"shop\",gateway="
+		"egress_verifier_violations_total{kind=\"wrong-source-address\",namespace=\"shop\","
+		"gateway="
 		"\"partner-bank\"} 1\n",
 		"egress_verifier_probe_attempts_total{echo=\"ifconfig\"} 2\n",
 		"egress_verifier_probe_attempts_total{echo=\"udp\"} 0\n",
-		"egress_verifier_probe_failures_total{echo=\"ifconfig\",reason=\"connect-timeout\"} 1\n",
+		"egress_verifier_probe_failures_total{echo=\"ifconfig\",reason=\"connect-timeout\"}"
+		" 1\n",
 		"egress_verifier_probe_failures_total{echo=\"udp\",reason=\"unparseable\"} 0\n",
 		"egress_verifier_probe_duration_seconds_count{phase=\"tls\"} 0\n",
 		"egress_verifier_probe_duration_seconds_count{phase=\"total\"} 2\n",
@@ -128,7 +134,8 @@ static void read_strictly(char *text, bool open)
 		if (strncmp(line, "# ", 2) == 0) {
 			const char *name = line + 7, *lead = open ? "# TYPE " : "# HELP ";
 
-			assert_true(strncmp(line, "# TYPE ", 7) == 0 || strncmp(line, "# HELP ", 7) == 0 ||
+			assert_true(strncmp(line, "# TYPE ", 7) == 0 ||
+			            strncmp(line, "# HELP ", 7) == 0 ||
 			            (open && strncmp(line, "# UNIT ", 7) == 0));
 			len = strcspn(name, " ");
 			if (strncmp(line, lead, 7) == 0) {

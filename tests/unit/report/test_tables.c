@@ -74,17 +74,16 @@ static void subjects_are_golden_at_80(void **state)
 
 static void violations_are_golden_at_40(void **state)
 {
-	static const char golden[] =
-		"gateway-bypass  shop/payments-0  gateway\n"
-		"partner-bank\n"
-		"  40 connections to 198.51.100.7 left by\n"
-		"  eth0 and not through the gateway\n"
-		"  To do: Restart the pod, its routes\n"
-		"  were changed after it started: kubectl\n"
-		"  -n shop delete pod payments-0\n"
-		"  40 times, first 2026-11-20 15:55:00Z,\n"
-		"  last 2026-11-20 15:59:55Z\n"
-		"  id 0000000000000000000000000000abc0\n";
+	static const char golden[] = "gateway-bypass  shop/payments-0  gateway\n"
+				     "partner-bank\n"
+				     "  40 connections to 198.51.100.7 left by\n"
+				     "  eth0 and not through the gateway\n"
+				     "  To do: Restart the pod, its routes\n"
+				     "  were changed after it started: kubectl\n"
+				     "  -n shop delete pod payments-0\n"
+				     "  40 times, first 2026-11-20 15:55:00Z,\n"
+				     "  last 2026-11-20 15:59:55Z\n"
+				     "  id 0000000000000000000000000000abc0\n";
 	struct json_object *list;
 	struct capture capture;
 	struct fixture f;
@@ -154,8 +153,9 @@ static void nothing_is_wider_than_the_terminal(void **state)
 		fixture_start(&f);
 		f.subjects[0].pod = long_name;
 		f.subjects[1].pod = (char *)"\033[2Jcleared\007\xc2\x9b\xe2\x80\xae";
-		f.subjects[3].pod = (char *)"\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80"
-					    "\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4";
+		f.subjects[3].pod =
+			(char *)"\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80"
+				"\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4\xe5\x80\xa4";
 		f.violations[0].pod = f.subjects[1].pod;
 		f.broken = true;
 		capture_begin(&capture, widths[i]);
@@ -177,8 +177,10 @@ static void foreign_json_is_shown_without_harm(void **state)
 		"{\"items\":[]}",
 		"{\"items\":{}}",
 		"{\"items\":[1,null,\"x\",[],{\"state\":7},{\"state\":\"violated\",\"pod\":[]}]}",
-		"{\"items\":[{\"state\":\"violated\",\"observed\":{\"address\":{},\"attribution\":1}}]}",
-		"{\"conditions\":{\"bpf\":3},\"lost\":{\"a\":\"b\"},\"subjects\":[],\"violations\":{}}",
+		"{\"items\":[{\"state\":\"violated\",\"observed\":{\"address\":{},\"attribution\":"
+		"1}}]}",
+		"{\"conditions\":{\"bpf\":3},\"lost\":{\"a\":\"b\"},\"subjects\":[],\"violations\":"
+		"{}}",
 		"{\"items\":[{\"allowed\":[1,{}],\"subjects\":{\"a\":1},\"violationsOpen\":-1}]}",
 	};
 
