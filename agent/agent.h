@@ -106,6 +106,8 @@ int agent_judge_start(struct agent *agent);
 void agent_judge_settings(struct agent *agent);
 void agent_judge_gateways(struct agent *agent);
 void agent_judge_round(struct agent *agent, struct watched *watched, const struct moment *now);
+/* The node's round that was asked at `asked` is complete. */
+void agent_judge_control(struct agent *agent, const struct moment *asked, const struct moment *now);
 void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now);
 void agent_judge_tick(struct agent *agent);
 

@@ -94,7 +94,21 @@ void agent_judge_round(struct agent *agent, struct watched *watched, const struc
 	struct judge_input input = input_of(agent, watched, &context);
 
 	judge_round(&watched->record, &input, watched->round, watched->n_round, now);
+	if (watched->record.alone_new)
+		schedule_soon(agent->schedule, PROBE_SUBJECT_NODE, now->mono_ns);
 	agent_judge_now(agent, watched, now);
+}
+
+/* Whom a lone echo accuses is asked again as soon as that echo has answered the node. */
+void agent_judge_control(struct agent *agent, const struct moment *asked, const struct moment *now)
+{
+	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
+		const struct watched *watched = agent->watched[i];
+
+		if (watched && watched->record.alone_new &&
+		    asked->mono_ns >= watched->record.alone_since.mono_ns)
+			schedule_soon(agent->schedule, (uint32_t)i, now->mono_ns);
+	}
 }
 
 /* Graces end and proofs age without any event. */

@@ -43,6 +43,8 @@ static void take_result(struct agent *agent, const struct probe_result *result)
 
 	if (result->subject == PROBE_SUBJECT_NODE) {
 		agent->control[result->echo] = *result;
+		if (complete)
+			agent_judge_control(agent, &result->started, &now);
 		return;
 	}
 

@@ -63,9 +63,12 @@ struct judge_record {
 	bool answered; /* the newest round's lack of proof is not for lack of answers */
 	char round_reason[REASON_MAX]; /* what the newest round said */
 	struct judge_fault wrong;      /* wrong-source-address */
+	struct moment alone_since;     /* a lone echo accuses since then; wall_us 0: none does */
+	bool alone_new;                /* since the newest round: the node should ask it soon */
 	struct judge_fault unexpected; /* the gateway's address seen where it must not be */
 	uint32_t unexpected_clean;     /* rounds since */
 	bool unreachable;              /* egress-unreachable holds */
+	uint32_t alive; /* bits of silent echoes that answered the node by the last round */
 	struct judge_streak streak[_VIOLATION_KIND_MAX];
 	/* WireGuard traffic at the last change of rx: sends without answer are judged by it. */
 	bool tunnel_known;

@@ -73,25 +73,42 @@ static void apply_good(struct judge_record *record, const struct round *round,
 }
 
 /*
- * One of the echoes that are silent for the pod answered a question that the
- * node asked after the silence began: the echo lives. Echoes that cannot prove
- * anything vouch for nothing.
+ * Silent echoes that answered a question which the node asked after the silence
+ * began, lately. Echoes that cannot prove anything vouch for nothing.
  */
-static bool node_reaches(const struct judge_record *record, const struct judge_input *input,
-                         const struct round *round, const struct moment *now)
+static uint32_t alive_echoes(const struct judge_record *record, const struct judge_input *input,
+                             const struct round *round, const struct moment *now)
 {
 	const struct judge_context *context = input->context;
+	uint32_t alive = 0;
 
 	for (size_t i = 0; context->node_control && context->node_results && i < round->n; i++) {
-		const struct probe_result *control = &context->node_results[round->witness[i].echo];
+		uint16_t echo = round->witness[i].echo;
+		const struct probe_result *control = &context->node_results[echo];
 
 		if (round->witness[i].standing == WITNESS_SILENT && control->finished.wall_us &&
 		    control->outcome == PROBE_ANSWERED &&
 		    control->started.mono_ns >= record->silent_since.mono_ns &&
 		    judge_age(now, &control->finished) <=
 		            CONTROL_INTERVALS * input->settings->interval_ns)
-			return true;
+			alive |= 1u << echo;
 	}
+	return alive;
+}
+
+/*
+ * An echo that lives was asked by the pod in vain: it answered the node before
+ * this round began. One that answers after it may just have come back.
+ */
+static bool asked_in_vain(const struct judge_record *record, const struct judge_input *input,
+                          uint32_t alive, const struct moment *first)
+{
+	if (alive & record->alive)
+		return true;
+	for (uint16_t echo = 0; echo < ECHOES_MAX; echo++)
+		if (alive & 1u << echo &&
+		    input->context->node_results[echo].finished.mono_ns <= first->mono_ns)
+			return true;
 	return false;
 }
 
@@ -99,9 +116,12 @@ static void apply_silence(struct judge_record *record, const struct judge_input 
                           const struct round *round, const struct moment *first,
                           const struct moment *now)
 {
+	uint32_t alive;
+
 	if (round->responded) {
 		record->silent_rounds = 0;
 		record->unreachable = false;
+		record->alive = 0;
 		return;
 	}
 	if (!round->silent)
@@ -110,15 +130,16 @@ static void apply_silence(struct judge_record *record, const struct judge_input 
 	if (record->silent_rounds++ == 0)
 		record->silent_since = *first;
 	record->silent_last = *now;
-	if (!node_reaches(record, input, round, now)) {
+	alive = alive_echoes(record, input, round, now);
+	if (!alive)
 		sentence_add(record->round_reason, REASON_MAX, "; %s",
 		             input->context->node_control
 		                     ? "no echo answered the node since then either"
 		                     : "the node's control probe is off");
-		return;
-	}
-	if (record->silent_rounds >= SILENT_ROUNDS && !judge_settling(input, now))
+	if (record->silent_rounds >= SILENT_ROUNDS && !judge_settling(input, now) &&
+	    asked_in_vain(record, input, alive, first))
 		record->unreachable = true;
+	record->alive = alive;
 }
 
 static void apply_unexpected(struct judge_record *record, const struct round *round,
@@ -153,6 +174,31 @@ static bool gateway_settling(const struct judge_input *input, const struct momen
 	       judge_wall_age(now, input->subject->gateway_changed_us) < JUDGE_SETTLE_NS;
 }
 
+static void weigh(struct judge_record *record, const struct judge_input *input,
+                  const struct probe_result *results, size_t n, const struct moment *first,
+                  struct round *out)
+{
+	const struct round_input round = {
+		.subject = input->subject,
+		.settings = input->settings,
+		.controls = input->context->node_control ? input->context->node_results : NULL,
+		.alone_since = record->alone_since.wall_us ? &record->alone_since : NULL,
+		.began = first,
+		.peers = record->peer,
+		.results = results,
+		.n_results = n,
+	};
+	bool alone;
+
+	round_weigh(&round, out);
+	alone = out->group[ROUND_TCP].lone || out->group[ROUND_UDP].lone;
+	record->alone_new = alone && !record->alone_since.wall_us;
+	if (record->alone_new)
+		record->alone_since = *first;
+	else if (!alone)
+		record->alone_since = (struct moment){ 0 };
+}
+
 void judge_round(struct judge_record *record, const struct judge_input *input,
                  const struct probe_result *results, size_t n, const struct moment *now)
 {
@@ -163,14 +209,12 @@ void judge_round(struct judge_record *record, const struct judge_input *input,
 	if (!judge_comparable(input->subject)) {
 		sentence_set(record->round_reason, REASON_MAX,
 		             "the gateway has no address to compare answers with");
-		record->answered = false;
+		record->answered = record->alone_new = false;
 		keep_results(record, input, results, n);
 		return;
 	}
 
-	round_weigh(input->subject, input->settings,
-	            input->context->node_control ? input->context->node_results : NULL,
-	            record->peer, results, n, &round);
+	weigh(record, input, results, n, &first, &round);
 	keep_results(record, input, results, n);
 	round_describe(&round, input->settings, record->round_reason);
 	record->answered = round.responded > 0 || (round.group[ROUND_TCP].capable == 0 &&
@@ -192,8 +236,9 @@ void judge_track_faults(struct judge_record *record, const struct judge_input *i
 	const struct subject *subject = input->subject;
 
 	if (!judge_comparable(subject)) {
+		record->alone_since = (struct moment){ 0 };
 		record->wrong.holds = record->unexpected.holds = record->unreachable = false;
-		record->silent_rounds = 0;
+		record->silent_rounds = record->alive = 0;
 		return;
 	}
 	if (record->wrong.holds &&

@@ -127,21 +127,27 @@ static bool comparable(const struct ip *a, const struct ip *b)
 
 /*
  * An echo that says the same to the node as to the pod, while others tell the
- * node otherwise, may say it to everybody. Before the node asked it nobody knows.
+ * node otherwise, may say it to everybody. What it told the node counts only
+ * between two of its answers to the pod: else it may have begun, or ended, to
+ * lie in between.
  */
-static bool is_doubtful(const struct witness *witness, const struct judge_settings *settings,
-                        const struct probe_result *controls)
+static bool is_doubtful(const struct witness *witness, const struct round_input *input)
 {
-	const struct probe_result *own = &controls[witness->echo];
+	const struct moment *since = input->alone_since ? input->alone_since : input->began;
+	const struct probe_result *own = &input->controls[witness->echo];
 
-	if (!own->finished.wall_us)
+	if (!own->finished.wall_us || own->started.mono_ns < since->mono_ns ||
+	    own->finished.mono_ns > input->began->mono_ns)
 		return true;
 	if (!answered(own) || !same_ip(&own->observed, &witness->observed))
 		return false;
-	for (size_t i = 0; i < settings->n_echoes && i < ECHOES_MAX; i++)
-		if (answered(&controls[i]) && comparable(&controls[i].observed, &own->observed) &&
-		    !same_ip(&controls[i].observed, &own->observed))
+	for (size_t i = 0; i < input->settings->n_echoes && i < ECHOES_MAX; i++) {
+		const struct probe_result *other = &input->controls[i];
+
+		if (answered(other) && comparable(&other->observed, &own->observed) &&
+		    !same_ip(&other->observed, &own->observed))
 			return true;
+	}
 	return false;
 }
 
@@ -149,55 +155,47 @@ static bool is_doubtful(const struct witness *witness, const struct judge_settin
  * Where fewer echoes can prove something than have to agree, the quorum is
  * lowered: then one liar is a quorum, and what the node was told has to bear it out.
  */
-static bool is_doubted(const struct round *round, bool udp, const struct judge_settings *settings,
-                       const struct probe_result *controls)
+static void doubt(const struct round_input *input, const struct round *round, bool udp,
+                  struct round_group *group)
 {
-	const struct round_group *group = &round->group[udp ? ROUND_UDP : ROUND_TCP];
-
-	if (!controls || group->agree == 0 || group->agree >= settings->quorum)
-		return false;
-	for (size_t i = 0; i < round->n; i++) {
+	group->lone = group->agree < input->settings->quorum;
+	for (size_t i = 0; group->lone && input->controls && i < round->n; i++) {
 		const struct witness *witness = &round->witness[i];
 
 		if (witness->udp == udp && witness->standing == WITNESS_OUTSIDE &&
-		    same_ip(&witness->observed, &group->agreed) &&
-		    is_doubtful(witness, settings, controls))
-			return true;
+		    same_ip(&witness->observed, &group->agreed))
+			group->doubted |= is_doubtful(witness, input);
 	}
-	return false;
+	group->wrong = !group->doubted;
 }
 
-static void weigh_group(const struct judge_settings *settings, const struct probe_result *controls,
-                        bool udp, struct round *round)
+static void weigh_group(const struct round_input *input, bool udp, struct round *round)
 {
 	struct round_group *group = &round->group[udp ? ROUND_UDP : ROUND_TCP];
-	size_t quorum = settings->quorum ? settings->quorum : 1;
+	size_t quorum = input->settings->quorum ? input->settings->quorum : 1;
 
 	find_agreement(round, udp, group);
 	group->quorum = at_most(quorum, group->capable);
 	group->good = group->quorum && group->allowed >= group->quorum;
-	group->wrong = group->quorum && group->agree >= group->quorum && group->allowed == 0;
-	if (group->wrong && is_doubted(round, udp, settings, controls)) {
-		group->wrong = false;
-		group->doubted = true;
-	}
+	if (group->quorum && group->agree >= group->quorum && group->allowed == 0)
+		doubt(input, round, udp, group);
 	round->good |= group->good;
 	round->wrong |= group->wrong;
 	round->unexpected |=
 		group->unexpected && group->unexpected >= at_most(quorum, group->exempt);
 }
 
-void round_weigh(const struct subject *subject, const struct judge_settings *settings,
-                 const struct probe_result *controls, const struct ip *peers,
-                 const struct probe_result *results, size_t n, struct round *out)
+void round_weigh(const struct round_input *input, struct round *out)
 {
+	const struct subject *subject = input->subject;
+
 	*out = (struct round){ 0 };
-	collect(subject, settings, peers, results, n, out);
+	collect(subject, input->settings, input->peers, input->results, input->n_results, out);
 	for (size_t i = 0; i < out->n; i++)
 		count_witness(&out->witness[i],
 		              &out->group[out->witness[i].udp ? ROUND_UDP : ROUND_TCP], out);
-	weigh_group(settings, controls, false, out);
-	weigh_group(settings, controls, true, out);
+	weigh_group(input, false, out);
+	weigh_group(input, true, out);
 	out->good &= !out->wrong;
 	out->clean &= !out->group[ROUND_TCP].unexpected && !out->group[ROUND_UDP].unexpected;
 

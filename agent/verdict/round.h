@@ -15,7 +15,8 @@ struct round_group { /* one transport */
 	size_t agree;            /* of those outside: most that saw one and the same address */
 	struct ip agreed, proof; /* that address; the first allowed one */
 	bool good, wrong;
-	bool doubted; /* fewer than the quorum accuse, and the node's own answers do not bear them out */
+	bool lone;    /* fewer than the configured quorum accuse, for want of more */
+	bool doubted; /* and what the echoes told the node does not bear them out (yet) */
 	/* Echoes that must not be reached through the gateway. */
 	size_t exempt, unexpected;
 };
@@ -33,13 +34,20 @@ struct round {
 	struct ip unexpected_address;
 };
 
-/*
- * `peers`: the newest known address of each echo, all zero where there is none.
- * `controls`: what the echoes told the node, one per echo; NULL: not asked.
- */
-void round_weigh(const struct subject *subject, const struct judge_settings *settings,
-                 const struct probe_result *controls, const struct ip *peers,
-                 const struct probe_result *results, size_t n, struct round *out);
+struct round_input {
+	const struct subject *subject;
+	const struct judge_settings *settings;
+	const struct probe_result
+		*controls; /* what the echoes told the node, by echo; NULL: not asked */
+	const struct moment *alone_since; /* since when a lone echo accuses; NULL: this round */
+	const struct moment *began;       /* this round */
+	const struct ip
+		*peers; /* the newest known address of each echo, all zero where there is none */
+	const struct probe_result *results;
+	size_t n_results;
+};
+
+void round_weigh(const struct round_input *input, struct round *out);
 
 /* One sentence: who saw what, and what is missing to a proof. */
 void round_describe(const struct round *round, const struct judge_settings *settings,

@@ -49,7 +49,7 @@ const char *violation_kind_name(enum violation_kind kind); /* "wrong-source-addr
 const char *attribution_name(enum attribution attribution);
 bool violation_kind_parse(const char *text, enum violation_kind *out);
 
-#define REASON_MAX 256
+#define REASON_MAX 512 /* a sentence that names five echoes, each with what is wrong with it */
 #define REMEDY_MAX 512
 
 /* One fault that holds now, as the judge found it. */

@@ -117,13 +117,13 @@ static const struct row rows[] = {
 	  STATE_VIOLATED,
 	  KIND(WRONG_SOURCE_ADDRESS),
 	  "echoes saw " OUTBOUND },
-	{ "TCP good, UDP wrong",
+	{ "TCP good, UDP wrong by one word",
 	  { GOOD, GOOD, GOOD, OUTBOUND },
 	  2,
 	  false,
-	  STATE_VIOLATED,
-	  KIND(WRONG_SOURCE_ADDRESS),
-	  OUTBOUND },
+	  STATE_VERIFIED,
+	  0,
+	  "no quorum of 1 UDP echo: udp saw " OUTBOUND },
 	{ "TCP wrong, UDP good",
 	  { OUTBOUND, OUTBOUND, OUTBOUND, GOOD },
 	  2,
@@ -331,6 +331,7 @@ static void lone_accuser_needs_the_nodes_answers(void **state)
 	static const struct {
 		const char *name, *node[WORLD_ECHOES], *says[WORLD_ECHOES];
 		unsigned int quorum;
+		bool lone;
 		enum subject_state state;
 		const char *reason;
 	} cases[] = {
@@ -338,54 +339,63 @@ static void lone_accuser_needs_the_nodes_answers(void **state)
 		  { OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND },
 		  { GOOD, GOOD, GOOD, "198.51.100.9" },
 		  2,
+		  true,
 		  STATE_VIOLATED,
-		  "1 of 1 UDP echo saw 198.51.100.9" },
+		  "1 of 1 UDP echo saw 198.51.100.9, an unknown address" },
 		{ "UDP leaves as the node does",
 		  { OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND },
 		  { GOOD, GOOD, GOOD, OUTBOUND },
 		  2,
+		  true,
 		  STATE_VIOLATED,
 		  "1 of 1 UDP echo saw " OUTBOUND },
 		{ "the only one lies to everybody",
 		  { OUTBOUND, OUTBOUND, OUTBOUND, LIE },
 		  { GOOD, GOOD, GOOD, LIE },
 		  2,
+		  true,
 		  STATE_VERIFIED,
 		  "udp saw " LIE "; what the node is told does not bear it out" },
 		{ "as another one does",
 		  { LIE, OUTBOUND, "!timeout", LIE },
 		  { GOOD, GOOD, LIE, LIE },
 		  2,
+		  true,
 		  STATE_VERIFIED,
 		  "does not bear it out" },
 		{ "not asked by the node yet",
 		  { OUTBOUND, OUTBOUND, OUTBOUND, NULL },
 		  { GOOD, GOOD, GOOD, OUTBOUND },
 		  2,
+		  true,
 		  STATE_VERIFIED,
 		  "does not bear it out" },
 		{ "silent to the node",
 		  { OUTBOUND, OUTBOUND, OUTBOUND, "!timeout" },
 		  { GOOD, GOOD, GOOD, OUTBOUND },
 		  2,
+		  true,
 		  STATE_VIOLATED,
 		  OUTBOUND },
 		{ "an echo inside the network sees another side of the node",
 		  { "10.50.0.4", OUTBOUND, OUTBOUND, OUTBOUND },
 		  { GOOD, GOOD, GOOD, OUTBOUND },
 		  2,
+		  true,
 		  STATE_VIOLATED,
 		  OUTBOUND },
 		{ "one is enough by configuration",
 		  { OUTBOUND, OUTBOUND, OUTBOUND, LIE },
 		  { GOOD, GOOD, GOOD, LIE },
 		  1,
+		  false,
 		  STATE_VIOLATED,
 		  LIE },
 		{ "a quorum accuses, whatever one of them says elsewhere",
 		  { OUTBOUND, OUTBOUND, LIE, OUTBOUND },
 		  { OUTBOUND, OUTBOUND, LIE, GOOD },
 		  2,
+		  false,
 		  STATE_VIOLATED,
 		  "2 of 3 TCP echoes saw " OUTBOUND },
 	};
@@ -399,9 +409,12 @@ static void lone_accuser_needs_the_nodes_answers(void **state)
 		w.settings.quorum = cases[i].quorum;
 		for (uint16_t echo = 0; echo < WORLD_ECHOES; echo++)
 			if (cases[i].node[echo])
-				w.node[echo] = answer_of(&w, echo, cases[i].node[echo], 0.5);
+				w.node[echo] = answer_of(&w, echo, cases[i].node[echo], 5);
 		world_round(&w, 1, cases[i].says);
-		world_judge(&w, 1);
+		assert_int_equal(w.record.alone_new, cases[i].lone);
+		world_round(&w, 11, cases[i].says);
+		assert_false(w.record.alone_new);
+		world_judge(&w, 11);
 		expect(&w, cases[i].name, cases[i].state,
 		       violated ? KIND(WRONG_SOURCE_ADDRESS) : 0);
 		expect_reason(&w, cases[i].name, cases[i].reason);
@@ -442,6 +455,31 @@ static void blames_the_pods_own_routes(void **state)
 		if (w.findings[i].kind == WRONG_SOURCE_ADDRESS)
 			expect_text("routes", w.findings[i].remedy,
 			            "kubectl delete pod -n team app");
+	world_clear(&w);
+}
+
+/* Between the node's answer and the pod's it may have begun to lie, or ended. */
+static void lone_accuser_is_checked_between_its_answers(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_control(&w, 0.5, OUTBOUND);
+	ROUND(&w, 1, GOOD, GOOD, GOOD, LIE);
+	world_judge(&w, 1);
+	expect(&w, "it began after the node asked", STATE_VERIFIED, 0);
+
+	w.node[3] = answer_of(&w, 3, LIE, 10);
+	ROUND(&w, 11, GOOD, GOOD, GOOD, LIE);
+	w.node[3] = answer_of(&w, 3, OUTBOUND, 21);
+	ROUND(&w, 21, GOOD, GOOD, GOOD, LIE);
+	world_judge(&w, 21);
+	expect(&w, "it ended while the pod asked", STATE_VERIFIED, 0);
+
+	ROUND(&w, 31, GOOD, GOOD, GOOD, LIE);
+	world_judge(&w, 31);
+	expect(&w, "the truth between two answers", STATE_VIOLATED, KIND(WRONG_SOURCE_ADDRESS));
 	world_clear(&w);
 }
 
@@ -499,6 +537,7 @@ int main(void)
 		cmocka_unit_test(lone_accuser_needs_the_nodes_answers),
 		cmocka_unit_test(learns_later_whose_address_it_is),
 		cmocka_unit_test(blames_the_pods_own_routes),
+		cmocka_unit_test(lone_accuser_is_checked_between_its_answers),
 		cmocka_unit_test(names_whose_address_it_is),
 	};
 

@@ -296,6 +296,31 @@ static void answer_from_before_the_silence_vouches_for_nothing(void **state)
 	world_clear(&w);
 }
 
+/* The echoes come back while the pod's question is under way: the node's answer comes first. */
+static void echo_that_comes_back_accuses_nobody(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_control(&w, 1, SILENT);
+	ROUND(&w, 1, SILENT, SILENT, SILENT, SILENT);
+	world_control(&w, 11, SILENT);
+	ROUND(&w, 11, SILENT, SILENT, SILENT, SILENT);
+	world_control(&w, 21.15, OUTBOUND);
+	ROUND(&w, 21.2, SILENT, SILENT, SILENT, SILENT);
+	world_judge(&w, 21.2);
+	expect(&w, "back, but the pod asked before", STATE_UNVERIFIED, 0);
+
+	ROUND(&w, 31, SILENT, SILENT, SILENT, SILENT);
+	world_judge(&w, 31);
+	expect(&w, "asked in vain since", STATE_VIOLATED, KIND(EGRESS_UNREACHABLE));
+	ROUND(&w, 41, GOOD, GOOD, GOOD, GOOD);
+	world_judge(&w, 41);
+	expect(&w, "over", STATE_VERIFIED, 0);
+	world_clear(&w);
+}
+
 static void outage_has_a_length_and_ends_by_itself(void **state)
 {
 	struct json_object *evidence, *value;
@@ -457,6 +482,7 @@ int main(void)
 		cmocka_unit_test(proof_goes_stale),
 		cmocka_unit_test(tells_a_dead_gateway_from_a_dead_echo),
 		cmocka_unit_test(answer_from_before_the_silence_vouches_for_nothing),
+		cmocka_unit_test(echo_that_comes_back_accuses_nobody),
 		cmocka_unit_test(outage_has_a_length_and_ends_by_itself),
 		cmocka_unit_test(azure_networking_is_inverted),
 		cmocka_unit_test(unexpected_gateway_ends),
