@@ -16,8 +16,9 @@ from parts import layout
 
 KINDS = {
     "ok": "the truth",
-    "lie": "a constant address that nobody has",
+    "lie": "a constant address that nobody has", "lie2": "another one",
     "500": "status 500", "404": "status 404", "429": "status 429 with Retry-After: 60",
+    "busy": "status 429 with Retry-After: 2",
     "html": "an HTML page that contains the right address",
     "big": "10 MB of digits and dots",
     "two": "two addresses in one answer",
@@ -59,11 +60,14 @@ def form(path, ip):
 
 def answer(kind, path, ip):
     """Status line, headers and body as bytes."""
-    said = {"lie": layout.LIE_IP, "private": "10.1.2.3", "ipv6": "2001:db8::1", "two": f"{ip}, {layout.LIE_IP}"}
+    said = {"lie": layout.LIE_IP, "lie2": layout.LIE2_IP, "private": "10.1.2.3", "ipv6": "2001:db8::1",
+            "two": f"{ip}, {layout.LIE_IP}"}
     content_type, body = form(path, said.get(kind, ip))
     status = {"500": "500 Internal Server Error", "404": "404 Not Found", "429": "429 Too Many Requests",
+              "busy": "429 Too Many Requests",
               "redirect": "302 Found"}.get(kind, "200 OK")
-    more = {"429": "Retry-After: 60\r\n", "redirect": f"Location: http://{layout.ECHOES['echo1']}/\r\n",
+    more = {"429": "Retry-After: 60\r\n", "busy": "Retry-After: 2\r\n",
+            "redirect": f"Location: http://{layout.ECHOES['echo1']}/\r\n",
             "headers": "".join(f"X-{n}: {'x' * 1000}\r\n" for n in range(64))}.get(kind, "")
     if kind == "html":
         content_type, body = "text/html", f"<html><body><h1>Login</h1>{ip}</body></html>\n".encode()

@@ -24,7 +24,7 @@ WRONG_NAME_IP = "192.0.2.15"
 DEAD_IP = "192.0.2.99"  # nobody: packets vanish
 WORLD_IPS = [*ECHOES.values(), UDP_ECHO_IP, ODD_IP, WRONG_NAME_IP, CLIENT_IP]
 UNKNOWN_PUBLIC_IP = "203.0.113.200"  # belongs to no gateway
-LIE_IP = "203.0.113.250"  # what lying echoes say
+LIE_IP, LIE2_IP = "203.0.113.250", "203.0.113.251"  # what lying echoes say
 NAMES = {
     **{f"{name}.lab": ip for name, ip in ECHOES.items()},
     "udp.lab": UDP_ECHO_IP, "odd.lab": ODD_IP, "wrongname.lab": WRONG_NAME_IP, "dead.lab": DEAD_IP,
