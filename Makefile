@@ -48,7 +48,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
-.PHONY: help deps build check test unit unit-build demo bench fuzz format clean
+.PHONY: help deps test-deps build check test unit unit-build demo bench fuzz format clean
 
 help:
 	@echo 'make deps    install the Debian packages that building and testing need'
@@ -64,6 +64,9 @@ help:
 
 deps:
 	$(Q)tests/deps.sh
+
+test-deps:
+	$(Q)tests/deps.sh test
 
 build: $(AGENT)
 
@@ -145,7 +148,7 @@ $(BUILD)/tests/unit/config/%: tests/unit/config/%.c $(CONFIG_OBJECTS) \
 unit: $(UNIT)
 	$(Q)BUILD=$(BUILD) tests/run.sh unit $(UNIT)
 
-test: deps
+test: test-deps
 	$(Q)$(MAKE) --no-print-directory build
 	$(Q)BUILD=$(BUILD) tests/run.sh all
 

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs the Debian packages that building and testing need; quiet when all are there.
+# Installs the Debian packages that building needs and the lab; with `test` also those that only tests
+# use: a real browser and promtool. Quiet when all are there.
 set -eu
 packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev
 	libmnl-dev libcmocka-dev uthash-dev
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
+[ "${1:-}" != test ] || packages="$packages chromium prometheus"
 missing=$(for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
 done)
@@ -17,5 +19,8 @@ fi
 echo "deps: installing" $missing
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
+# Prometheus is here for promtool; its service must not start.
+policy=/usr/sbin/policy-rc.d
+[ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f $policy' EXIT; }
 # wireguard-tools else recommends a whole kernel.
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
