@@ -366,6 +366,7 @@ int client_wait(struct client *client, char error[static CLIENT_ERROR_MAX])
 
 char *client_escape(const char *text)
 {
+	static const char hex[] = "0123456789ABCDEF";
 	char *out = malloc(3 * strlen(text) + 1), *p = out;
 
 	if (!out)
@@ -373,10 +374,13 @@ char *client_escape(const char *text)
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
 
-		if (isalnum(c) || strchr("-._~/:", c))
+		if (isalnum(c) || strchr("-._~/:", c)) {
 			*p++ = *text;
-		else
-			p += sprintf(p, "%%%02X", c);
+			continue;
+		}
+		*p++ = '%';
+		*p++ = hex[c >> 4];
+		*p++ = hex[c & 15];
 	}
 	*p = '\0';
 	return out;

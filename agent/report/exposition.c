@@ -43,26 +43,34 @@ static void write_escaped(struct buf *out, const char *text, bool quoted)
 	}
 }
 
+#define NUMBER_TEXT_MAX 40 /* sign, 17 digits, point, exponent, and room */
+
 /* The shortest of the usual precisions that reads back as the same number. */
-static void format_double(double value, char text[static 40])
+static void format_double(double value, char text[static NUMBER_TEXT_MAX])
 {
 	if (isinf(value) || isnan(value)) {
-		strcpy(text, isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf");
+		snprintf(text, NUMBER_TEXT_MAX, "%s",
+		         isnan(value) ? "NaN"
+		         : value > 0  ? "+Inf"
+		                      : "-Inf");
 		return;
 	}
 	for (int precision = 15; precision <= 17; precision++) {
-		snprintf(text, 40, "%.*g", precision, value);
+		snprintf(text, NUMBER_TEXT_MAX, "%.*g", precision, value);
 		if (strtod(text, NULL) == value)
 			return;
 	}
 }
 
 /* OpenMetrics: a bound is a canonical float, "1.0" and not "1". */
-static void format_bound(double value, char text[static 40])
+static void format_bound(double value, char text[static NUMBER_TEXT_MAX])
 {
+	size_t len;
+
 	format_double(value, text);
+	len = strlen(text);
 	if (!strpbrk(text, ".eIN"))
-		strcat(text, ".0");
+		snprintf(text + len, NUMBER_TEXT_MAX - len, ".0");
 }
 
 static void write_labels(struct buf *out, const struct metric_series *series, const char *le)
@@ -90,13 +98,13 @@ static void write_histogram(struct buf *out, const struct metric_series *series)
 {
 	const struct metric_table *entry = metric_table(series->metric);
 	uint64_t below = 0;
-	char text[40];
+	char text[NUMBER_TEXT_MAX];
 
 	for (size_t i = 0; i <= entry->n_bounds; i++) {
 		bool last = i == entry->n_bounds;
 
 		if (last)
-			strcpy(text, "+Inf");
+			snprintf(text, sizeof(text), "+Inf");
 		else
 			format_bound(entry->bounds[i], text);
 		below = last ? series->count : below + series->buckets[i];
@@ -122,7 +130,7 @@ static const char *const suffixes[] = {
 static void write_sample(struct buf *out, const struct metric_series *series)
 {
 	const struct metric_table *entry = metric_table(series->metric);
-	char text[40];
+	char text[NUMBER_TEXT_MAX];
 
 	if (entry->type == METRIC_HISTOGRAM) {
 		write_histogram(out, series);
