@@ -255,6 +255,7 @@ int agent_answers_listen(struct agent *agent, char error[static 512])
 		.user = agent->report,
 		.post = true,
 		.check_host = true,
+		.per_peer_max = HTTP_PER_PEER_MAX,
 	};
 	int r;
 
