@@ -136,7 +136,8 @@ int judge_unassigned(const struct judge_record *record, const struct judge_input
 
 	if (!gateway || gateway->deleted_us || (gateway->prefix.n > 0 && !gateway->prefix_bad))
 		return 0;
-	if (judge_wall_age(now, judge_awaited_since_us(subject)) < input->settings->pending_grace_ns)
+	if (judge_wall_age(now, judge_awaited_since_us(subject)) <
+	    input->settings->pending_grace_ns)
 		return 0;
 
 	out->count = 1;
@@ -145,10 +146,11 @@ int judge_unassigned(const struct judge_record *record, const struct judge_input
 	if (gateway->prefix_bad)
 		judge_describe_bad_prefix(gateway, out->reason);
 	else
-		sentence_set(out->reason, REASON_MAX,
-		             "gateway %s has no egressIpPrefix after %llu s", gateway->name,
-		             (unsigned long long)(judge_wall_age(now, judge_awaited_since_us(subject)) /
-		                                  NSEC_PER_SEC));
+		sentence_set(
+			out->reason, REASON_MAX, "gateway %s has no egressIpPrefix after %llu s",
+			gateway->name,
+			(unsigned long long)(judge_wall_age(now, judge_awaited_since_us(subject)) /
+		                             NSEC_PER_SEC));
 	add_bad_exception(subject, out->reason);
 	remedy_of_object(subject, UNASSIGNED_PREFIX, out->remedy);
 	return judge_found(record, input, now, out, write_unassigned, NULL);

@@ -57,7 +57,7 @@ bool judge_comparable(const struct subject *subject);
 bool judge_settling(const struct judge_input *input, const struct moment *now);
 /* The agent saw the gateway object change while it knew the pod already. */
 bool judge_gateway_edited(const struct subject *subject);
-int64_t judge_pod_started_us(const struct subject *subject);             /* 0: unknown */
+int64_t judge_pod_started_us(const struct subject *subject); /* 0: unknown */
 /* Since when the prefix of the subject's gateway, which has none, is awaited. */
 int64_t judge_awaited_since_us(const struct subject *subject);
 void judge_describe_bad_prefix(const struct kube_gateway *gateway, char reason[static REASON_MAX]);

@@ -140,7 +140,8 @@ void remedy_of_object(const struct subject *subject, enum violation_kind kind,
 		             subject->namespace);
 	} else if (kind == STALE_ROUTES && subject->gateway && subject->gateway->bad_exception) {
 		bad_exception(subject, out); /* before it, a restart would end in no pod at all */
-		sentence_add(out, REMEDY_MAX, ", then restart the pod: `kubectl delete pod -n %s %s`",
+		sentence_add(out, REMEDY_MAX,
+		             ", then restart the pod: `kubectl delete pod -n %s %s`",
 		             subject->namespace, subject->pod);
 	} else if (kind == STALE_ROUTES) {
 		restart_pod(subject, "routes are written only when a pod starts", out);

@@ -449,7 +449,8 @@ static void asks_wireguard_go(void **state)
 	snprintf(link, sizeof(link), "evawg%d", (int)(getpid() % 1000000));
 	/* It puts itself into the background when the interface is there. */
 	assert_int_equal(sh("ip netns exec %s wireguard-go %s >/dev/null 2>&1", netns, link), 0);
-	assert_int_equal(sh("umask 077; wg genkey > /tmp/%s.key && peer=$(wg genkey | wg pubkey) && ip netns "
+	assert_int_equal(sh("umask 077; wg genkey > /tmp/%s.key && peer=$(wg genkey | wg pubkey) "
+	                    "&& ip netns "
 	                    "exec %s wg set "
 	                    "%s private-key /tmp/%s.key listen-port 51999 peer $peer endpoint "
 	                    "192.0.2.1:6000 "

@@ -87,7 +87,7 @@ static void a_violation_is_golden(void **state)
 {
 	static const char golden[] =
 		"{\"items\":[{\"id\":\"0000000000000000000000000000abc2\",\"kind\":\"tunnel-"
-	        "broken\","
+		"broken\","
 		"\"state\":\"resolved\",\"subject\":{\"namespace\":\"shop\",\"pod\":"
 		"\"checkout-7d9f-x2x\",\"uid\":\"uid-0\"},\"gateway\":{\"namespace\":\"shop\","
 		"\"name\":\"partner-bank\"},\"firstSeen\":\"2026-11-20T15:54:58.000000Z\","
@@ -95,7 +95,7 @@ static void a_violation_is_golden(void **state)
 		"\"2026-11-20T15:54:59.000000Z\",\"resolved\":\"2026-11-20T15:58:20.000000Z\","
 		"\"count\":42,\"reason\":\"packets went out and none returned\",\"remedy\":"
 		"\"Nothing: it works "
-	        "again\",\"evidence\":{\"kind\":\"made-up\"}}],\"continue\":\"\"}";
+		"again\",\"evidence\":{\"kind\":\"made-up\"}}],\"continue\":\"\"}";
 	struct http_server_response response;
 	struct fixture f;
 

@@ -81,7 +81,7 @@ static const char golden_text[] =
 	"egress_verifier_subject_verified{namespace=\"a\\\"b\",pod=\"back\\\\slash\","
 	"gateway=\"line\\nbreak\xef\xbf\xbd\"} 1\n"
 	"# HELP egress_verifier_flows_total Flows of subjects that were seen, by the way they "
-        "took.\n"
+	"took.\n"
 	"# TYPE egress_verifier_flows_total counter\n"
 	"egress_verifier_flows_total{path=\"direct\"} 3\n"
 	"# HELP egress_verifier_detection_seconds From the first offending packet to the open "
