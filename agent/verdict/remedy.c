@@ -46,6 +46,14 @@ static void annotate(const struct subject *subject, char *out)
 	             subject->namespace);
 }
 
+static void past_the_tunnel(const struct subject *subject, char *out)
+{
+	bool none = subject->live.readable && !subject->live.tunnel_ifindex;
+
+	restart_pod(subject,
+	            none ? "the pod has no tunnel" : "the pod's routes lead past the tunnel", out);
+}
+
 void remedy_of_flow(const struct subject *subject, enum violation_kind kind,
                     char out[static REMEDY_MAX])
 {
@@ -61,11 +69,7 @@ void remedy_of_flow(const struct subject *subject, enum violation_kind kind,
 		host_network(subject, out);
 		return;
 	}
-	restart_pod(subject,
-	            subject->live.readable && !subject->live.tunnel_ifindex
-	                    ? "the pod has no tunnel"
-	                    : "the pod's routes lead past the tunnel",
-	            out);
+	past_the_tunnel(subject, out);
 }
 
 void remedy_of_source(const struct subject *subject, enum attribution attribution, bool past_tunnel,
@@ -74,7 +78,7 @@ void remedy_of_source(const struct subject *subject, enum attribution attributio
 	const char *what = "the address belongs to nobody known here";
 
 	if (past_tunnel) {
-		restart_pod(subject, "the pod's routes lead past the tunnel", out);
+		past_the_tunnel(subject, out);
 		return;
 	}
 	switch (attribution) {
