@@ -163,7 +163,7 @@ int pins_parse_subject(const char *name, uint32_t *owner, char uid[static FLOW_U
 	if (r < 0)
 		return r;
 	*owner = (uint32_t)value;
-	strcpy(uid, dash + 1);
+	memcpy(uid, dash + 1, strlen(dash + 1) + 1);
 	return 0;
 }
 
