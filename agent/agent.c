@@ -73,7 +73,7 @@ static void on_gateways(void *user)
 	agent_judge_gateways(user);
 }
 
-static struct inventory_options inventory_options_of(const struct config *config)
+struct inventory_options agent_inventory_options(const struct config *config)
 {
 	return (struct inventory_options){
 		.node = config->node,
@@ -86,51 +86,6 @@ static struct inventory_options inventory_options_of(const struct config *config
 	};
 }
 
-/*
- * A new configuration takes effect without losing what is known; what cannot
- * change in a running agent is named.
- */
-static void reload(struct agent *agent)
-{
-	struct inventory_options options;
-	struct config *next = NULL;
-	char error[512];
-	int r;
-
-	r = config_load(agent->options.config_path, &next, error);
-	if (r < 0) {
-		log_error("configuration not reloaded", "error", error, NULL);
-		return;
-	}
-	if (strcmp(next->node, agent->config->node) != 0 ||
-	    strcmp(next->inventory_file, agent->config->inventory_file) != 0) {
-		log_error("configuration not reloaded", "error",
-		          "node and inventory.file change only with a restart", NULL);
-		config_free(next);
-		return;
-	}
-
-	agent_probes_stop(agent);
-	config_free(agent->config);
-	agent->config = next;
-	agent_judge_settings(agent);
-	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
-	r = agent_probes_start(agent, error);
-	options = inventory_options_of(next);
-	if (r == 0)
-		r = inventory_reconfigure(agent->inventory, &options);
-	for (size_t i = 0; r == 0 && i < SUBJECTS_MAX; i++)
-		if (agent->watched[i])
-			agent_probes_follow(agent, agent->watched[i]);
-	if (r < 0) {
-		log_error("configuration cannot be used; stopping", "error", strerror(-r), NULL);
-		loop_stop(agent->loop);
-		return;
-	}
-	(void)source_file_reload(agent->source);
-	log_info("configuration reloaded", NULL);
-}
-
 static int on_signal(struct loop_source *source, uint32_t events)
 {
 	struct agent *agent = container_of(source, struct agent, signals);
@@ -139,7 +94,7 @@ static int on_signal(struct loop_source *source, uint32_t events)
 	(void)events;
 	while (read(agent->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP) {
-			reload(agent);
+			agent_reload(agent);
 			continue;
 		}
 		log_info("stopping", "signal", strsignal((int)info.ssi_signo), NULL);
@@ -175,7 +130,7 @@ static int on_tick(struct timer *timer)
 
 static int start_inventory(struct agent *agent)
 {
-	struct inventory_options options = inventory_options_of(agent->config);
+	struct inventory_options options = agent_inventory_options(agent->config);
 	struct inventory_events events = {
 		.user = agent,
 		.added = on_subject_added,
@@ -238,6 +193,12 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, "starting", r);
 
+	/* Before anything in the kernel is touched: an agent that runs already has the address. */
+	error[0] = '\0';
+	r = agent_answers_listen(agent, error);
+	if (r < 0)
+		return error[0] ? r : fail(error, "http.listen", r);
+
 	r = start_inventory(agent);
 	if (r < 0)
 		return fail(error, "inventory", r);
@@ -249,9 +210,6 @@ static int build(struct agent *agent, char error[static 512])
 	r = agent_probes_start(agent, error);
 	if (r < 0)
 		return error[0] ? r : fail(error, "probes", r);
-	r = agent_answers_listen(agent, error);
-	if (r < 0)
-		return error[0] ? r : fail(error, "http.listen", r);
 
 	r = source_file_new(agent->loop, agent->config->inventory_file, agent->inventory,
 	                    &agent->source);

@@ -83,6 +83,10 @@ struct agent {
 int agent_new(const struct agent_options *options, struct agent **out, char error[static 512]);
 struct agent *agent_free(struct agent *agent);
 int agent_run(struct agent *agent);
+struct inventory_options agent_inventory_options(const struct config *config);
+
+/* agent_reload.c: the configuration again. */
+void agent_reload(struct agent *agent);
 
 /* agent_flows.c: packets → flows → offending ones. */
 int agent_flows_start(struct agent *agent);

@@ -27,7 +27,7 @@ static bool is_failure(enum probe_outcome outcome)
 	return outcome != PROBE_ANSWERED && outcome != PROBE_SKIPPED;
 }
 
-static void declare_probes(struct report *report)
+void report_echoes(struct report *report)
 {
 	const struct judge_settings *settings = report->sources.settings(report->sources.user);
 
@@ -61,7 +61,7 @@ void collect_declare(struct report *report)
 		                METRIC_LABELS(probe_phase_name((enum probe_phase)i)));
 	metrics_declare(metrics, METRIC_DETECTION, NULL);
 	metrics_set(metrics, METRIC_PROCESS_START, NULL, (double)s->started.wall_us / 1e6);
-	declare_probes(report);
+	report_echoes(report);
 }
 
 static void collect_subjects(struct report *report)
@@ -149,7 +149,7 @@ void collect(struct report *report)
 	collect_violations(report);
 	for (size_t i = 0; i < sizeof(swept) / sizeof(swept[0]); i++)
 		metrics_sweep_end(report->metrics, swept[i]);
-	declare_probes(report);
+	report_echoes(report);
 	collect_own(report);
 }
 

@@ -26,6 +26,9 @@ int report_handle(void *user, const struct http_server_request *request,
 /* Its refusals become losses; borrowed; NULL when it goes. */
 void report_server(struct report *report, const struct http_server *server);
 
+/* The settings name other echoes now: series of the new ones. */
+void report_echoes(struct report *report);
+
 /* What happened. */
 void report_violation(struct report *report, const struct violation *violation,
                       enum violation_change change);

@@ -1,0 +1,136 @@
+/*
+ * SIGHUP: a new configuration takes effect without losing flows, violations or
+ * subjects. What cannot change in a running agent is named, and then nothing
+ * changes: half of a configuration is one that nobody wrote.
+ */
+#include "agent.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "verdict/judge_echoes.h"
+
+DEFINE_FREEP(struct config, config)
+
+static bool same_list(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+	if (n_a != n_b)
+		return false;
+	for (size_t i = 0; i < n_a; i++)
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	return true;
+}
+
+/* The first key that differs and must not; NULL: none. */
+static const char *fixed_key(const struct config *a, const struct config *b)
+{
+	const struct {
+		const char *key;
+		bool same;
+	} fixed[] = {
+		{ "node", strcmp(a->node, b->node) == 0 },
+		{ "inventory.source", a->source_file == b->source_file },
+		{ "inventory.file", strcmp(a->inventory_file, b->inventory_file) == 0 },
+		{ "inventory.netnsDir", strcmp(a->netns_dir, b->netns_dir) == 0 },
+		{ "inventory.cgroupRoot", strcmp(a->cgroup_root, b->cgroup_root) == 0 },
+		{ "http.listen", same_list(a->listen, a->n_listen, b->listen, b->n_listen) },
+		{ "http.metrics", same_list(a->metrics, a->n_metrics, b->metrics, b->n_metrics) },
+	};
+
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		if (!fixed[i].same)
+			return fixed[i].key;
+	return NULL;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_echo(const struct config_echo *a, const struct config_echo *b)
+{
+	return strcmp(a->name, b->name) == 0 && same_text(a->url, b->url) &&
+	       same_text(a->stun, b->stun);
+}
+
+/* Where the results of each echo belong now. */
+static struct judge_echo_map map_echoes(const struct config *from, const struct config *to)
+{
+	struct judge_echo_map map;
+
+	for (size_t i = 0; i < ECHOES_MAX; i++) {
+		map.to[i] = JUDGE_ECHO_GONE;
+		for (size_t k = 0; i < from->n_echoes && k < to->n_echoes; k++)
+			if (same_echo(&from->echoes[i], &to->echoes[k]))
+				map.to[i] = (uint16_t)k;
+	}
+	return map;
+}
+
+/* Others borrow the node's name for the agent's life; it is the same in both. */
+static void replace_config(struct agent *agent, struct config *next)
+{
+	struct judge_echo_map map = map_echoes(agent->config, next);
+	char *node = agent->config->node;
+
+	for (size_t i = 0; i < SUBJECTS_MAX; i++)
+		if (agent->watched[i])
+			judge_map_echoes(&agent->watched[i]->record, &map);
+	agent->config->node = next->node;
+	next->node = node;
+	config_free(agent->config);
+	agent->config = next;
+	agent_judge_settings(agent);
+	report_echoes(agent->report);
+}
+
+static int apply(struct agent *agent, char error[static 512])
+{
+	struct inventory_options options = agent_inventory_options(agent->config);
+	int r;
+
+	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
+	r = agent_probes_start(agent, error);
+	if (r == 0)
+		r = inventory_reconfigure(agent->inventory, &options);
+	for (size_t i = 0; r == 0 && i < SUBJECTS_MAX; i++)
+		if (agent->watched[i])
+			agent_probes_follow(agent, agent->watched[i]);
+	return r;
+}
+
+void agent_reload(struct agent *agent)
+{
+	cleanup(config_freep) struct config *next = NULL;
+	const char *fixed;
+	char error[512];
+	int r;
+
+	r = config_load(agent->options.config_path, &next, error);
+	if (r < 0) {
+		log_error("configuration not reloaded", "error", error, NULL);
+		return;
+	}
+	fixed = fixed_key(agent->config, next);
+	if (fixed) {
+		snprintf(error, sizeof(error), "%s changes only with a restart", fixed);
+		log_error("configuration not reloaded", "error", error, NULL);
+		return;
+	}
+
+	agent_probes_stop(agent);
+	replace_config(agent, take_ptr(next));
+	error[0] = '\0';
+	r = apply(agent, error);
+	if (r < 0) {
+		log_error("configuration cannot be used; stopping", "error",
+		          error[0] ? error : strerror(-r), NULL);
+		loop_stop(agent->loop);
+		return;
+	}
+	(void)source_file_reload(agent->source);
+	log_info("configuration reloaded", NULL);
+}
