@@ -180,6 +180,8 @@ class Agent:
                 value = condition()
                 if value:
                     return value
+            except TimeoutError as error:
+                problem = f"{error}; the agent is in {self.kernel_stack()}"
             except (OSError, KeyError, host.LabError) as error:
                 problem = error
             if not self.process.alive():
@@ -274,6 +276,14 @@ class Agent:
             except FileNotFoundError:
                 pass
         return found
+
+    def kernel_stack(self):
+        """Where it waits, for who waits for it."""
+        try:
+            with open(f"/proc/{self.process.pid}/stack", encoding="ascii") as file:
+                return " < ".join(line.split()[-1].split("+")[0] for line in file)
+        except OSError as error:
+            return str(error)
 
     def memory(self):
         """Resident bytes."""
