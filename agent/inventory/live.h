@@ -67,8 +67,9 @@ struct live_peer {
 };
 
 struct live_tunnel {
-	bool readable;   /* false: the facts below are unknown, see live.tunnel_error */
-	bool has_key;    /* a userspace WireGuard does not tell its public key */
+	bool readable;         /* false: the facts below are unknown, see live.tunnel_error */
+	struct moment read_at; /* more often than all the rest: counters change without notice */
+	bool has_key;          /* a userspace WireGuard does not tell its public key */
 	uint8_t key[32]; /* public key; private keys are never read into memory that we keep */
 	uint16_t listen_port;
 	struct live_peer *peers; /* owned */

@@ -210,6 +210,7 @@ static int set_tunnel(struct live *live, const struct wireguard_device *device)
 	free(live->tunnel.peers);
 	live->tunnel = (struct live_tunnel){
 		.readable = true,
+		.read_at = clock_now(),
 		.has_key = device->has_key,
 		.listen_port = device->listen_port,
 		.peers = peers,

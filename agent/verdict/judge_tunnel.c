@@ -99,7 +99,7 @@ static enum tunnel_fault fault_of_traffic(const struct judge_record *record,
 	const struct live_peer *peer = find_peer(subject);
 
 	if (!peer || !record->tunnel_unanswered.wall_us ||
-	    judge_age(&subject->live.read_at, &record->tunnel_unanswered) <= UNANSWERED_NS)
+	    judge_age(&subject->live.tunnel.read_at, &record->tunnel_unanswered) <= UNANSWERED_NS)
 		return TUNNEL_GOOD;
 	if (!peer->handshake_us)
 		return record->silent_rounds ? TUNNEL_NO_SHAKE : TUNNEL_GOOD;
@@ -123,7 +123,7 @@ static void track_presence(struct judge_record *record, const struct subject *su
 static void track_traffic(struct judge_record *record, const struct subject *subject,
                           const struct live_peer *peer)
 {
-	const struct moment *read_at = &subject->live.read_at;
+	const struct moment *read_at = &subject->live.tunnel.read_at;
 
 	if (!record->tunnel_known || peer->rx_bytes != record->tunnel_rx ||
 	    peer->tx_bytes < record->tunnel_tx) {
@@ -159,7 +159,7 @@ void judge_track_tunnel(struct judge_record *record, const struct judge_input *i
 	if (fault_of_settings(subject) == TUNNEL_GOOD)
 		record->tunnel_bad_since = (struct moment){ 0 };
 	else if (!record->tunnel_bad_since.wall_us)
-		record->tunnel_bad_since = subject->live.read_at;
+		record->tunnel_bad_since = subject->live.tunnel.read_at;
 }
 
 /* RFC 4648, as wg(8) shows keys. */
@@ -239,7 +239,8 @@ static void write_tunnel(const struct evidence *evidence)
 	encode_u64(evidence->e, "sentBefore", record->tunnel_tx);
 	encode_time(evidence->e, "receivedChanged", record->tunnel_rx_changed.wall_us);
 	encode_time(evidence->e, "unansweredSince", record->tunnel_unanswered.wall_us);
-	encode_time(evidence->e, "liveReadAt", evidence->input->subject->live.read_at.wall_us);
+	encode_time(evidence->e, "tunnelReadAt",
+	            evidence->input->subject->live.tunnel.read_at.wall_us);
 	encode_u64(evidence->e, "silentRounds", record->silent_rounds);
 	evidence_seconds(evidence, "unansweredSeconds", UNANSWERED_NS);
 	evidence_seconds(evidence, "rejectAfterSeconds", REJECT_AFTER_NS);
@@ -275,7 +276,7 @@ static void describe_traffic(const struct judge_record *record, const struct sub
                              enum tunnel_fault fault, char reason[static REASON_MAX])
 {
 	unsigned long long seconds =
-		judge_age(&subject->live.read_at, &record->tunnel_unanswered) / NSEC_PER_SEC;
+		judge_age(&subject->live.tunnel.read_at, &record->tunnel_unanswered) / NSEC_PER_SEC;
 
 	if (fault == TUNNEL_NO_SHAKE)
 		sentence_set(reason, REASON_MAX,
@@ -309,7 +310,7 @@ int judge_tunnel(const struct judge_record *record, const struct judge_input *in
 	if (fault == TUNNEL_GOOD)
 		return 0;
 	out->count = 1;
-	out->last = subject->live.read_at;
+	out->last = subject->live.tunnel.read_at;
 	if (fault == TUNNEL_NO_SHAKE || fault == TUNNEL_NO_ANSWER) {
 		out->first = record->tunnel_unanswered;
 		describe_traffic(record, subject, fault, out->reason);

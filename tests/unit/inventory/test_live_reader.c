@@ -277,6 +277,7 @@ static void asks_a_userspace_tunnel_by_its_alias(void **state)
 	assert_true(wait_until(reading.loop, tunnel_is_readable, &reading, 2000));
 	assert_int_equal(reading.changes, 1);
 	assert_int_equal(reading.live.tunnel.listen_port, 52512);
+	assert_true(reading.live.tunnel.read_at.mono_ns > reading.live.read_at.mono_ns);
 	assert_string_equal(reading.live.tunnel_error, "");
 	close(peer);
 

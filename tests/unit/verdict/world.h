@@ -118,7 +118,7 @@ static inline void world_except(struct world *w, const char *cidr)
 /* The live configuration is read again. */
 static inline void world_read(struct world *w, double seconds)
 {
-	w->subject.live.read_at = at(seconds);
+	w->subject.live.read_at = w->subject.live.tunnel.read_at = at(seconds);
 }
 
 static inline void world_note(void *user, const struct violation *v, enum violation_change what)
@@ -214,7 +214,7 @@ static inline void world_live(struct world *w)
 		               .n_links = 3,
 		               .routes = w->routes,
 		               .tunnel_ifindex = WORLD_WG0,
-		               .tunnel = { .readable = true, .peers = w->peers, .n_peers = 1 } };
+		               .tunnel = { .readable = true, .read_at = at(0), .peers = w->peers, .n_peers = 1 } };
 	world_routes(w);
 	world_rules(w);
 }
