@@ -98,6 +98,21 @@ static __always_inline __u32 slot_index(const struct seen *seen, __u32 tail)
 	return seen->place.base + (hash_tail(seen->peer, tail) >> 32 & seen->place.mask);
 }
 
+/* A full ring loses nothing here: the slot stays watched, and its counters are swept. */
+static __always_inline void tell_resumed(struct flow_slot *slot, __u32 index)
+{
+	struct flow_resumed *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+
+	if (!record)
+		return;
+	slot->watched = 0;
+	record->kind = FLOW_RECORD_RESUMED;
+	record->slot = index;
+	record->time_ns = bpf_ktime_get_ns();
+	record->now = *slot;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
 /* True: counted, or not to be counted. False: another flow has the slot. */
 static __always_inline bool count_known(struct __sk_buff *skb, const struct seen *seen,
                                         enum flow_opened_by by)
@@ -109,8 +124,11 @@ static __always_inline bool count_known(struct __sk_buff *skb, const struct seen
 	if (!slot || !lock(slot, &seen->place))
 		return true;
 	same = is_same(slot, seen, tail);
-	if (same)
+	if (same) {
 		add_packet(skb, seen->p, slot);
+		if (slot->watched)
+			tell_resumed(slot, index);
+	}
 	unlock(slot, &seen->place);
 	return same;
 }
@@ -123,6 +141,7 @@ static __always_inline void occupy(struct flow_slot *slot, const struct flow_slo
 	slot->connections = fresh->connections;
 	slot->packets = fresh->packets;
 	slot->bytes = fresh->bytes;
+	slot->watched = 0;
 	__sync_lock_test_and_set(&slot->first_ns, fresh->first_ns);
 }
 

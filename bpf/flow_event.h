@@ -14,7 +14,7 @@
 #ifndef FLOW_EVENT_H
 #define FLOW_EVENT_H
 
-#define FLOW_LAYOUT_VERSION 1
+#define FLOW_LAYOUT_VERSION 2
 
 /*
  * Packets with this skb->priority that come from the agent's own cgroup are
@@ -68,12 +68,13 @@ struct flow_slot {
 	__u64 bytes;       /* from the IP header on */
 	__u64 first_ns;    /* bpf_ktime_get_ns() */
 	__u32 lock;        /* only used by cgroup programs */
-	__u32 pad;
+	__u32 watched;     /* the agent asks for a record of the next packet, and gets one */
 };
 
 enum flow_record_kind {
 	FLOW_RECORD_OPENED,
 	FLOW_RECORD_FAILED,
+	FLOW_RECORD_RESUMED,
 };
 
 /* A slot has a new occupant. */
@@ -94,6 +95,14 @@ struct flow_failed {
 	__u16 error;   /* errno of the socket; 0: the pod gave up */
 	__u32 ifindex; /* where it was routed; 0: not known */
 	__u64 time_ns;
+};
+
+/* A watched flow sent again. */
+struct flow_resumed {
+	__u32 kind; /* FLOW_RECORD_RESUMED */
+	__u32 slot; /* index in the map */
+	__u64 time_ns;
+	struct flow_slot now; /* with that packet */
 };
 
 enum flow_count {
@@ -121,6 +130,7 @@ _Static_assert(sizeof(struct flow_id) == 28, "flow_id changed size");
 _Static_assert(sizeof(struct flow_slot) == 64, "flow_slot changed size");
 _Static_assert(sizeof(struct flow_opened) == 136, "flow_opened changed size");
 _Static_assert(sizeof(struct flow_failed) == 40, "flow_failed changed size");
+_Static_assert(sizeof(struct flow_resumed) == 80, "flow_resumed changed size");
 _Static_assert(sizeof(struct flow_layout) == 24, "flow_layout changed size");
 
 #endif

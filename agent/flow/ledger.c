@@ -217,12 +217,43 @@ static void on_failed(struct ledger *ledger, const struct flow_failed *record)
 	ledger->callbacks.failed(ledger->callbacks.user, flow, record->error);
 }
 
+/* What the slot counted since it was read last, up to `when`. */
+static void advance(struct ledger *ledger, struct known_slot *known, uint32_t slot,
+                    const struct flow_slot *state, const struct moment *when,
+                    const struct moment *now)
+{
+	struct flow *flow = flow_table_get(ledger->table, known->flow);
+
+	if (!flow)
+		flow = open_flow(ledger, state, now);
+	if (!flow)
+		return;
+	if (when->mono_ns > flow->last.mono_ns)
+		flow->last = *when;
+	credit(ledger, flow, state, known);
+	remember(ledger, slot, state, flow);
+}
+
+/* What a sweep has read already, the record tells too late. */
+static void on_resumed(struct ledger *ledger, const struct flow_resumed *record,
+                       const struct moment *now)
+{
+	struct known_slot *known = slots_find(ledger->slots, record->slot);
+	struct moment when = clock_at(now, record->time_ns);
+
+	if (known && known->first_ns == record->now.first_ns &&
+	    known->packets < record->now.packets &&
+	    ledger->number(ledger->number_user, record->now.id.owner) >= 0)
+		advance(ledger, known, record->slot, &record->now, &when, now);
+}
+
 void ledger_record(struct ledger *ledger, const void *data, size_t size, const struct moment *now)
 {
 	union {
 		__u32 kind;
 		struct flow_opened opened;
 		struct flow_failed failed;
+		struct flow_resumed resumed;
 	} record;
 
 	ledger->events++;
@@ -235,6 +266,11 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 		}
 		if (record.kind == FLOW_RECORD_FAILED && size == sizeof(record.failed)) {
 			on_failed(ledger, &record.failed);
+			return;
+		}
+		if (record.kind == FLOW_RECORD_RESUMED && size == sizeof(record.resumed) &&
+		    is_sane(&record.resumed.now)) {
+			on_resumed(ledger, &record.resumed, now);
 			return;
 		}
 	}
@@ -255,27 +291,24 @@ void ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *
 	remember(ledger, slot, state, flow);
 }
 
-void ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+bool ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now)
 {
 	struct known_slot *known = slots_find(ledger->slots, slot);
-	struct flow *flow;
+	const struct flow *flow;
 
 	/* Another occupant: its record is in the ring and brings the end of this one. */
-	if (!known || known->first_ns != state->first_ns || known->packets == state->packets)
-		return;
-	if (ledger->number(ledger->number_user, state->id.owner) < 0) {
-		slots_remove(ledger->slots, slot);
-		return;
+	if (!known || known->first_ns != state->first_ns)
+		return false;
+	if (known->packets == state->packets) {
+		flow = flow_table_get(ledger->table, known->flow);
+		return flow && flow->offending && !state->watched;
 	}
-	flow = flow_table_get(ledger->table, known->flow);
-	if (!flow)
-		flow = open_flow(ledger, state, now);
-	if (!flow)
-		return;
-	flow->last = *now;
-	credit(ledger, flow, state, known);
-	remember(ledger, slot, state, flow);
+	if (ledger->number(ledger->number_user, state->id.owner) < 0)
+		slots_remove(ledger->slots, slot);
+	else
+		advance(ledger, known, slot, state, now, now);
+	return false;
 }
 
 bool ledger_knows(struct ledger *ledger, uint32_t slot)

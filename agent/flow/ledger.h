@@ -28,8 +28,11 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 /* An occupied slot found when the agent starts. */
 void ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now);
-/* A slot read again. */
-void ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+/*
+ * A slot read again. True: its flow took a wrong way and is quiet now, so that
+ * its next packet is worth a record.
+ */
+bool ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now);
 
 /* Is this slot, or are any of these, worth reading again? */

@@ -66,7 +66,8 @@ static bool read_slot(const struct flow_slot *slot, struct flow_slot *out)
 	       out->first_ns == first_ns;
 }
 
-typedef void (*slot_fn)(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+/* True: watch this slot. */
+typedef bool (*slot_fn)(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                         const struct moment *now);
 
 static int read_window(struct flow_reader *reader, uint32_t first, bool only_known, slot_fn fn)
@@ -75,11 +76,11 @@ static int read_window(struct flow_reader *reader, uint32_t first, bool only_kno
 	                                                        : WINDOW_SLOTS;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t bytes = (n * sizeof(struct flow_slot) + page - 1) / page * page;
-	const struct flow_slot *window;
+	struct flow_slot *window;
 
 	if (only_known && !ledger_count(reader->ledger, first, n))
 		return 0;
-	window = mmap(NULL, bytes, PROT_READ, MAP_SHARED,
+	window = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
 	              object_slots_fd(flow_loader_object(reader->loader)),
 	              (off_t)(first * sizeof(struct flow_slot)));
 	if (window == MAP_FAILED)
@@ -90,10 +91,11 @@ static int read_window(struct flow_reader *reader, uint32_t first, bool only_kno
 
 		if (only_known && !ledger_knows(reader->ledger, first + i))
 			continue;
-		if (read_slot(&window[i], &state))
-			fn(reader->ledger, first + i, &state, &reader->now);
+		if (read_slot(&window[i], &state) &&
+		    fn(reader->ledger, first + i, &state, &reader->now))
+			__atomic_store_n(&window[i].watched, 1, __ATOMIC_RELAXED);
 	}
-	munmap((void *)window, bytes);
+	munmap(window, bytes);
 	return 0;
 }
 
@@ -130,6 +132,13 @@ static int set_pace(struct flow_reader *reader)
 		return 0;
 	reader->hurried = hurry;
 	return timer_set(&reader->drain, period_ns, period_ns);
+}
+
+static bool found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+                  const struct moment *now)
+{
+	ledger_found(ledger, slot, state, now);
+	return false;
 }
 
 static int on_drain(struct timer *timer)
@@ -169,7 +178,7 @@ static int catch_up(struct flow_reader *reader)
 	int r = 0;
 
 	if (flow_loader_stats(reader->loader).adopted)
-		r = read_slots(reader, false, ledger_found);
+		r = read_slots(reader, false, found);
 	return r ?: drain(reader);
 }
 

@@ -300,6 +300,43 @@ static void a_flow_that_was_evicted_comes_back(void **state)
 	end(&s);
 }
 
+/* Bad traffic that comes back must not wait for the sweep; everything else may. */
+static void a_quiet_wrong_flow_is_watched(void **state)
+{
+	static const struct moment then = { .mono_ns = 5000, .wall_us = 1000000 };
+	struct flow_slot slot = tcp(443, 1000, 4, 1), more = tcp(443, 1000, 7, 2);
+	struct flow_resumed record = { FLOW_RECORD_RESUMED, 1, 4000, more };
+	struct seen seen;
+
+	(void)state;
+	begin(&seen);
+	open_slot(&seen, 1, slot, none);
+	assert_false(ledger_swept(seen.ledger, 1, &slot, &then));
+	flow_of(&seen, 443)->offending = true;
+	assert_true(ledger_swept(seen.ledger, 1, &slot, &then));
+	slot.watched = 1;
+	assert_false(ledger_swept(seen.ledger, 1, &slot, &then));
+	assert_false(ledger_swept(seen.ledger, 2, &slot, &then));
+
+	/* Its next packet, with its own time. */
+	ledger_record(seen.ledger, &record, sizeof(record), &then);
+	assert_flow(&seen, 443, 7, 2);
+	assert_int_equal(flow_of(&seen, 443)->last.mono_ns, 4000);
+	/* Told twice, or by a sweep before; and of an occupant that is gone. */
+	ledger_record(seen.ledger, &record, sizeof(record), &then);
+	record.now.packets = 6;
+	ledger_record(seen.ledger, &record, sizeof(record), &then);
+	record.now = tcp(443, 999, 20, 3);
+	ledger_record(seen.ledger, &record, sizeof(record), &then);
+	record.slot = 9;
+	ledger_record(seen.ledger, &record, sizeof(record), &then);
+	assert_flow(&seen, 443, 7, 2);
+	assert_int_equal(ledger_refused(seen.ledger), 0);
+	more.packets = 8;
+	assert_false(ledger_swept(seen.ledger, 1, &more, &then));
+	end(&seen);
+}
+
 static void failures_find_their_flow(void **state)
 {
 	static const struct {
@@ -374,6 +411,7 @@ int main(void)
 		cmocka_unit_test(answers_are_kept_by_local_port),
 		cmocka_unit_test(subjects_that_are_gone_are_ignored),
 		cmocka_unit_test(a_flow_that_was_evicted_comes_back),
+		cmocka_unit_test(a_quiet_wrong_flow_is_watched),
 		cmocka_unit_test(failures_find_their_flow),
 		cmocka_unit_test(records_that_make_no_sense_are_refused),
 	};
