@@ -124,7 +124,10 @@ static int watch_signals(struct agent *agent)
 
 static int on_tick(struct timer *timer)
 {
-	agent_judge_tick(container_of(timer, struct agent, tick));
+	struct agent *agent = container_of(timer, struct agent, tick);
+
+	agent_flows_settle(agent);
+	agent_judge_tick(agent);
 	return 0;
 }
 
@@ -161,20 +164,6 @@ static void raise_descriptor_limit(void)
 	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
 		log_warn("few descriptors; some pods may stay unwatched", NULL);
-}
-
-/*
- * What no listed pod claimed belongs to pods that went while no agent was here.
- * Their numbers are given away again, and their flows must not go with them.
- */
-static void drop_unclaimed(struct agent *agent)
-{
-	if (!agent->loader)
-		return;
-	flow_loader_drop_unclaimed(agent->loader);
-	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
-		if (!agent->watched[i])
-			flow_table_remove_subject(agent->flows, i);
 }
 
 /* In the order in which one needs another. */
@@ -216,7 +205,7 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, agent->config->inventory_file, r);
 
-	drop_unclaimed(agent);
+	agent_flows_settle(agent);
 
 	r = timer_init(&agent->tick, agent->loop, on_tick);
 	if (r == 0)
@@ -238,7 +227,7 @@ int agent_new(const struct agent_options *options, struct agent **out, char erro
 	agent->options = *options;
 	agent->started = clock_now();
 	agent->signal_fd = -1;
-	agent->probe_timer.fd = agent->tick.fd = -1;
+	agent->probe_timer.fd = agent->tick.fd = agent->attach_timer.fd = -1;
 
 	r = config_load(options->config_path, &agent->config, error);
 	if (r < 0)
@@ -266,9 +255,7 @@ struct agent *agent_free(struct agent *agent)
 	timer_clear(&agent->tick);
 	source_file_free(agent->source);
 	agent_answers_stop(agent);
-	/* Programs stay where they are and count on, so that an update misses nothing. */
-	agent->reader = flow_reader_free(agent->reader);
-	agent->loader = flow_loader_free(agent->loader, !agent->options.once);
+	agent_flows_stop(agent);
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i]) {
 			agent_probes_forget(agent, agent->watched[i]);

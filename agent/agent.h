@@ -30,6 +30,7 @@ struct watched {
 	size_t n_round;
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
 	bool observing;           /* the packet programs are attached */
+	bool attach_due;          /* they are about to be */
 	bool announced;           /* its first state was reported */
 	bool urgent;            /* a flow took a wrong way, the first of its kind: judge at once */
 	char attach_error[256]; /* why it is not observed; "" when it is */
@@ -57,6 +58,8 @@ struct agent {
 	struct flow_table *flows;
 	struct flow_reader *reader;
 	char bpf_error[256];
+	struct timer attach_timer;
+	bool claimed; /* what an earlier run left was taken over or removed */
 
 	struct schedule *schedule;
 	struct prober *prober;
@@ -90,6 +93,9 @@ void agent_reload(struct agent *agent);
 
 /* agent_flows.c: packets → flows → offending ones. */
 int agent_flows_start(struct agent *agent);
+void agent_flows_stop(struct agent *agent);
+/* After the inventory was read: what an earlier run left and nobody claims goes. */
+void agent_flows_settle(struct agent *agent);
 void agent_flows_attach(struct agent *agent, struct watched *watched);
 void agent_flows_detach(struct agent *agent, struct watched *watched);
 void agent_flows_classify(struct agent *agent, struct watched *watched);

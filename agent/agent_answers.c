@@ -91,6 +91,10 @@ static void bpf_condition(const struct agent *agent, struct report_condition_sta
 	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
 		const struct watched *watched = agent->watched[i];
 
+		if (watched && watched->attach_due) {
+			say(out, false, "pods are being attached");
+			return;
+		}
 		if (watched && watched->attach_error[0]) {
 			say(out, false, "");
 			snprintf(out->reason, sizeof(out->reason), "%s/%s: %.100s",

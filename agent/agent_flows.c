@@ -101,6 +101,105 @@ static void on_adopted(void *user, uint32_t number, const char *uid)
 		         strerror(-r), NULL);
 }
 
+static size_t links_of(const struct subject *subject, struct flow_link *out)
+{
+	const struct live *live = &subject->live;
+	size_t n = 0;
+
+	for (size_t i = 0; i < live->n_links && n < LIVE_LINKS_MAX; i++) {
+		if (live->links[i].loopback)
+			continue;
+		out[n++] = (struct flow_link){
+			.ifindex = live->links[i].ifindex,
+			.is_tunnel = live->links[i].ifindex == live->tunnel_ifindex,
+		};
+	}
+	return n;
+}
+
+static bool can_attach(const struct subject *subject)
+{
+	if (subject->host_network)
+		return subject->cgroup_path != NULL;
+	return subject->netns_fd >= 0 && subject->live.readable;
+}
+
+static void attach(struct agent *agent, struct watched *watched)
+{
+	const struct subject *subject = watched->subject;
+	struct flow_link links[LIVE_LINKS_MAX];
+	struct flow_loader_error error = { "" };
+	int r;
+
+	watched->attach_due = false;
+	if (!can_attach(subject))
+		return; /* comes with the namespace, the cgroup or the links */
+
+	if (subject->host_network)
+		r = flow_loader_attach_cgroup(agent->loader, subject->number, subject->uid,
+		                              subject->cgroup_path, &error);
+	else
+		r = flow_loader_attach(agent->loader, subject->number, subject->uid,
+		                       subject->netns_fd, links, links_of(subject, links), &error);
+
+	watched->observing = r == 0;
+	snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
+	         r < 0 ? error.text : "");
+	if (r < 0)
+		log_warn("pod is not observed", "namespace", subject->namespace, "pod",
+		         subject->pod, "reason", error.text, NULL);
+}
+
+/*
+ * What no listed pod claimed belongs to pods that went while no agent was here.
+ * Their numbers are given away again, and their flows must not go with them. An
+ * inventory that could not be read yet claims nothing and condemns nothing.
+ */
+static void drop_unclaimed(struct agent *agent)
+{
+	if (agent->claimed || !agent->source || source_file_stats(agent->source)->reloads == 0)
+		return;
+	agent->claimed = true;
+	flow_loader_drop_unclaimed(agent->loader);
+	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
+		if (!agent->watched[i])
+			flow_table_remove_subject(agent->flows, i);
+}
+
+/*
+ * One pod in a turn of the loop: the kernel waits for all its CPUs at each
+ * attachment, 20 ms and more per pod, and the others' events and answers must not.
+ */
+static int on_attach_timer(struct timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, attach_timer);
+
+	for (size_t i = 0; i < SUBJECTS_MAX; i++)
+		if (agent->watched[i] && agent->watched[i]->attach_due) {
+			attach(agent, agent->watched[i]);
+			return timer_set(timer, 0, 0);
+		}
+	drop_unclaimed(agent);
+	return 0;
+}
+
+void agent_flows_attach(struct agent *agent, struct watched *watched)
+{
+	if (!agent->loader) {
+		snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
+		         agent->bpf_error);
+		return;
+	}
+	if (!can_attach(watched->subject))
+		return;
+	if (flow_loader_is_attached(agent->loader, watched->subject->number)) {
+		attach(agent, watched); /* only what changed costs */
+		return;
+	}
+	watched->attach_due = true;
+	(void)timer_set(&agent->attach_timer, 0, 0);
+}
+
 int agent_flows_start(struct agent *agent)
 {
 	char once[64];
@@ -118,6 +217,8 @@ int agent_flows_start(struct agent *agent)
 	int r;
 
 	r = flow_table_new(FLOWS_MAX, &agent->flows);
+	if (r == 0)
+		r = timer_init(&agent->attach_timer, agent->loop, on_attach_timer);
 	if (r < 0)
 		return r;
 
@@ -136,50 +237,18 @@ int agent_flows_start(struct agent *agent)
 	                       &agent->reader);
 }
 
-static size_t links_of(const struct subject *subject, struct flow_link *out)
+void agent_flows_settle(struct agent *agent)
 {
-	const struct live *live = &subject->live;
-	size_t n = 0;
-
-	for (size_t i = 0; i < live->n_links && n < LIVE_LINKS_MAX; i++) {
-		if (live->links[i].loopback)
-			continue;
-		out[n++] = (struct flow_link){
-			.ifindex = live->links[i].ifindex,
-			.is_tunnel = live->links[i].ifindex == live->tunnel_ifindex,
-		};
-	}
-	return n;
+	if (agent->loader && !agent->claimed)
+		(void)timer_set(&agent->attach_timer, 0, 0);
 }
 
-void agent_flows_attach(struct agent *agent, struct watched *watched)
+void agent_flows_stop(struct agent *agent)
 {
-	const struct subject *subject = watched->subject;
-	struct flow_link links[LIVE_LINKS_MAX];
-	struct flow_loader_error error = { "" };
-	int r = 0;
-
-	if (!agent->loader) {
-		snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
-		         agent->bpf_error);
-		return;
-	}
-
-	if (subject->host_network && subject->cgroup_path)
-		r = flow_loader_attach_cgroup(agent->loader, subject->number, subject->uid,
-		                              subject->cgroup_path, &error);
-	else if (!subject->host_network && subject->netns_fd >= 0 && subject->live.readable)
-		r = flow_loader_attach(agent->loader, subject->number, subject->uid,
-		                       subject->netns_fd, links, links_of(subject, links), &error);
-	else
-		return; /* comes with the namespace, the cgroup or the links */
-
-	watched->observing = r == 0;
-	snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
-	         r < 0 ? error.text : "");
-	if (r < 0)
-		log_warn("pod is not observed", "namespace", subject->namespace, "pod",
-		         subject->pod, "reason", error.text, NULL);
+	timer_clear(&agent->attach_timer);
+	agent->reader = flow_reader_free(agent->reader);
+	/* Programs stay where they are and count on, so that an update misses nothing. */
+	agent->loader = flow_loader_free(agent->loader, !agent->options.once);
 }
 
 void agent_flows_detach(struct agent *agent, struct watched *watched)

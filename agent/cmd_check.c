@@ -65,7 +65,8 @@ static struct tally count(const struct check *check)
 		if (!watched || !asked_for(check, watched->subject))
 			continue;
 		tally.subjects++;
-		tally.judged += watched->record.rounds > 0 || !watched->scheduled_inode;
+		tally.judged += !watched->attach_due &&
+		                (watched->record.rounds > 0 || !watched->scheduled_inode);
 		tally.verified += watched->record.state == STATE_VERIFIED;
 		tally.violated += watched->record.state == STATE_VIOLATED;
 	}
