@@ -39,8 +39,14 @@ static struct judge_context context_of(const struct agent *agent)
 static struct judge_input input_of(struct agent *agent, struct watched *watched,
                                    const struct judge_context *context)
 {
+	const struct kube_gateway *gateway = watched->subject->gateway;
+
 	return (struct judge_input){
 		.subject = watched->subject,
+		.gateway_nodes = gateway ? inventory_gateway_vm_find(agent->inventory,
+		                                                     gateway->namespace,
+		                                                     gateway->name)
+		                         : NULL,
 		.settings = &agent->settings,
 		.context = context,
 		.observing = watched->observing,
@@ -131,6 +137,7 @@ void agent_judge_settings(struct agent *agent)
 		.pending_grace_ns = config->pending_grace_ns,
 		.quorum = config->quorum,
 		.n_echoes = config->n_echoes,
+		.once = agent->options.once,
 	};
 	for (size_t i = 0; i < config->n_echoes; i++) {
 		settings->echo_name[i] = config->echoes[i].name;

@@ -88,7 +88,12 @@ static uint64_t settle_ns(const struct judge_settings *settings)
 
 bool judge_settling(const struct judge_input *input, const struct moment *now)
 {
-	return judge_age(now, &input->subject->since) < settle_ns(input->settings);
+	uint64_t settle = settle_ns(input->settings);
+	int64_t started_us = judge_pod_started_us(input->subject);
+
+	if (input->settings->once && started_us)
+		return judge_wall_age(now, started_us) < settle;
+	return judge_age(now, &input->subject->since) < settle;
 }
 
 bool judge_gateway_edited(const struct subject *subject)

@@ -8,6 +8,7 @@
 
 #include "flow/flow.h"
 #include "inventory/subject.h"
+#include "kube/gateway_vm.h"
 #include "limits.h"
 #include "probe/result.h"
 #include "verdict/verdict.h"
@@ -19,6 +20,7 @@ struct judge_settings {
 	size_t n_echoes;
 	const char *echo_name[ECHOES_MAX]; /* borrowed */
 	bool echo_udp[ECHOES_MAX];
+	bool once; /* everything there is was read at the start: nothing but a new pod is to come */
 };
 
 /* What the judge may know of other objects, for attribution. */
@@ -99,6 +101,7 @@ struct judge_input {
 	const struct flow *const
 		*offending; /* this subject's flows with flow.offending, any kind; borrowed */
 	size_t n_offending;
+	const struct kube_gateway_vm *gateway_nodes; /* of its gateway; borrowed; NULL: not known */
 	bool observing; /* BPF programs are attached for it: silence of flows means something */
 	uint64_t events_lost; /* flow events lost since start: said in evidence */
 };

@@ -257,6 +257,23 @@ static void compares_with_what_the_objects_say(void **state)
 	}
 }
 
+/* A single look at a pod that runs for long: what is missing is missing. */
+static void once_waits_for_new_pods_only(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int age = 0; age < 2; age++) {
+		world_init(&w);
+		just_met(&w);
+		w.settings.once = true;
+		w.subject.started_us = at(age ? -600 : 0).wall_us;
+		world_judge(&w, 1);
+		assert_true(!!world_finding(&w, STALE_ROUTES) == (age > 0));
+		world_clear(&w);
+	}
+}
+
 /* With such an entry no pod can start: a restart alone would end what still runs. */
 static void bad_exception_comes_first(void **state)
 {
@@ -309,6 +326,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(compares_with_what_the_objects_say),
+		cmocka_unit_test(once_waits_for_new_pods_only),
 		cmocka_unit_test(bad_exception_comes_first),
 		cmocka_unit_test(looks_again_when_something_changed),
 	};
