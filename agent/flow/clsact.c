@@ -4,6 +4,8 @@
 
 #include <bpf/libbpf.h>
 
+#include "flow/loader.h"
+
 /* Ours among other people's filters: Cilium uses 1, NetObserv and Inspektor Gadget take the next free one. */
 #define HANDLE 0x6576
 #define PRIORITY 0x6576
@@ -41,4 +43,9 @@ bool clsact_is_attached(uint32_t ifindex, bool egress)
 	FILTER(filter);
 
 	return bpf_tc_query(&hook, &filter) == 0;
+}
+
+const char *flow_loader_version(void)
+{
+	return libbpf_version_string();
 }

@@ -85,3 +85,5 @@ struct object;
 const struct object *flow_loader_object(const struct flow_loader *loader);
 /* The subject a slot or record belongs to, or -1: to one that is gone. */
 int flow_loader_number(const struct flow_loader *loader, uint32_t owner);
+
+const char *flow_loader_version(void); /* of libbpf */

@@ -465,3 +465,8 @@ struct dns_query *dns_query_free(struct dns_query *query)
 	free(query);
 	return NULL;
 }
+
+const char *dns_client_version(void)
+{
+	return ares_version(NULL);
+}

@@ -67,3 +67,4 @@ int dns_query_new(struct loop *loop, const struct dns_request *request, struct d
 struct dns_query *dns_query_free(struct dns_query *query);
 
 const char *dns_outcome_text(enum dns_outcome outcome); /* for people */
+const char *dns_client_version(void);                   /* of c-ares */

@@ -343,3 +343,13 @@ int http_client_start(struct http_client *client, const struct http_request *req
 	*out = take_ptr(transfer);
 	return 0;
 }
+
+const char *http_client_version(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version;
+}
+
+const char *http_client_tls_version(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->ssl_version;
+}

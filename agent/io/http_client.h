@@ -72,3 +72,6 @@ void http_transfer_cancel(struct http_transfer *transfer);
  */
 int http_sessions_new(struct http_sessions **out);
 struct http_sessions *http_sessions_free(struct http_sessions *sessions);
+
+const char *http_client_version(void);     /* of libcurl */
+const char *http_client_tls_version(void); /* of its TLS library, with its name */

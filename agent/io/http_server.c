@@ -452,3 +452,8 @@ struct http_server_stats http_server_stats(const struct http_server *server)
 {
 	return server->stats;
 }
+
+const char *http_server_version(void)
+{
+	return MHD_get_version();
+}

@@ -116,3 +116,4 @@ struct http_server_stats {
 	unsigned int connections, streams; /* now */
 };
 struct http_server_stats http_server_stats(const struct http_server *server);
+const char *http_server_version(void); /* of libmicrohttpd */

@@ -474,14 +474,18 @@ static int read_object_document(struct reader *reader, const struct delivery *to
 	return r || is_list ? r : deliver(to, root);
 }
 
+const char *yaml_version(void)
+{
+	return yaml_get_version_string();
+}
+
 int yaml_objects(const char *data, size_t len, yaml_object_fn fn, void *user,
                  struct yaml_error *error)
 {
 	const struct delivery to = { .fn = fn, .user = user };
 	cleanup(reader_clear) struct reader reader;
-	int r;
+	int r = reader_init(&reader, data, len, YAML_OBJECT_NODES_MAX, error);
 
-	r = reader_init(&reader, data, len, YAML_OBJECT_NODES_MAX, error);
 	if (r < 0)
 		return r;
 	reader.with_nul = true;

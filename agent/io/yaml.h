@@ -52,3 +52,5 @@ int yaml_objects(const char *data, size_t len, yaml_object_fn fn, void *user,
 enum yaml_type yaml_plain_type(const char *text);
 /* *out is json-c's null, NULL, for YAML_NULL. */
 int yaml_to_json(const struct yaml_node *node, struct json_object **out);
+
+const char *yaml_version(void); /* of libyaml */
