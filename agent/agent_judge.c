@@ -36,29 +36,36 @@ static struct judge_context context_of(const struct agent *agent)
 	return context;
 }
 
+/* Nine system calls: once for all subjects of a tick. */
+static uint64_t events_lost(const struct agent *agent)
+{
+	return agent->reader ? flow_reader_stats(agent->reader).lost : 0;
+}
+
 static struct judge_input input_of(struct agent *agent, struct watched *watched,
-                                   const struct judge_context *context)
+                                   const struct judge_context *context, uint64_t lost)
 {
 	const struct kube_gateway *gateway = watched->subject->gateway;
 
 	return (struct judge_input){
 		.subject = watched->subject,
-		.gateway_nodes = gateway ? inventory_gateway_vm_find(agent->inventory,
-		                                                     gateway->namespace,
-		                                                     gateway->name)
-		                         : NULL,
+		.gateway_nodes =
+			gateway ? inventory_gateway_vm_find(agent->inventory, gateway->namespace,
+		                                            gateway->name)
+				: NULL,
 		.settings = &agent->settings,
 		.context = context,
 		.observing = watched->observing,
-		.events_lost = agent->reader ? flow_reader_stats(agent->reader).lost : 0,
+		.events_lost = lost,
 	};
 }
 
-void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now)
+static void judge_subject(struct agent *agent, struct watched *watched, uint64_t lost,
+                          const struct moment *now)
 {
 	const struct subject *subject = watched->subject;
 	struct judge_context context = context_of(agent);
-	struct judge_input input = input_of(agent, watched, &context);
+	struct judge_input input = input_of(agent, watched, &context, lost);
 	const struct flow *offending[OFFENDING_MAX];
 	struct finding findings[JUDGE_FINDINGS_MAX];
 	struct violation_subject who = {
@@ -94,15 +101,21 @@ void agent_judge_now(struct agent *agent, struct watched *watched, const struct 
 	watched->announced = true;
 }
 
+void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now)
+{
+	judge_subject(agent, watched, events_lost(agent), now);
+}
+
 void agent_judge_round(struct agent *agent, struct watched *watched, const struct moment *now)
 {
 	struct judge_context context = context_of(agent);
-	struct judge_input input = input_of(agent, watched, &context);
+	uint64_t lost = events_lost(agent);
+	struct judge_input input = input_of(agent, watched, &context, lost);
 
 	judge_round(&watched->record, &input, watched->round, watched->n_round, now);
 	if (watched->record.alone_new)
 		schedule_soon(agent->schedule, PROBE_SUBJECT_NODE, now->mono_ns);
-	agent_judge_now(agent, watched, now);
+	judge_subject(agent, watched, lost, now);
 }
 
 /* Whom a lone echo accuses is asked again as soon as that echo has answered the node. */
@@ -120,11 +133,12 @@ void agent_judge_control(struct agent *agent, const struct moment *asked, const 
 /* Graces end and proofs age without any event. */
 void agent_judge_tick(struct agent *agent)
 {
+	uint64_t lost = events_lost(agent);
 	struct moment now = clock_now();
 
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i])
-			agent_judge_now(agent, agent->watched[i], &now);
+			judge_subject(agent, agent->watched[i], lost, &now);
 }
 
 void agent_judge_settings(struct agent *agent)
