@@ -1,17 +1,31 @@
 #include "commands.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
 #include "base/log.h"
+#include "limits.h"
 
 static void usage(FILE *out)
 {
 	fprintf(out, "usage: egress-verifier agent --config FILE\n\n"
 	             "Runs in the foreground until SIGTERM; SIGHUP reads FILE again.\n"
 	             "Its log goes to standard error, its answers to http.listen of FILE.\n");
+}
+
+/*
+ * glibc learns from the largest block ever freed (the kernel's types, read
+ * while programs load: 6 MB) that blocks of that size belong on the heap, and
+ * gives nothing of it back below twice that. Fixed thresholds keep the heap as
+ * small as what lives there.
+ */
+static void bound_heap(void)
+{
+	mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_MAX);
+	mallopt(M_TRIM_THRESHOLD, HEAP_BLOCK_MAX);
 }
 
 static int run(const char *path)
@@ -21,6 +35,7 @@ static int run(const char *path)
 	char error[512] = "";
 	int r;
 
+	bound_heap();
 	r = agent_new(&options, &agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);

@@ -181,3 +181,5 @@
 #define JUDGE_TICK_MS 1000
 /* Descriptors: three per subject and namespace, two per probe in flight, the HTTP connections. */
 #define DESCRIPTORS_WANTED 8192
+/* Larger blocks are mapped by themselves, and go back to the kernel when they are freed. */
+#define HEAP_BLOCK_MAX (128u << 10)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -207,6 +208,8 @@ int source_file_reload(struct source_file *source)
 
 	now = clock_now();
 	inventory_commit(source->inventory, &now);
+	/* A cluster's list was taken apart in small pieces; what lives on is a fraction of it. */
+	(void)malloc_trim(0);
 	source->stats.reloads++;
 	source->stats.last_error[0] = '\0';
 	if (source->stats.last_refusal[0])
