@@ -188,7 +188,7 @@ def start_nginx(lab, node, folder, servers, log=False):
         file.write(f"""daemon off; worker_processes 1; user root; pid {folder}/nginx.pid;
             error_log {folder}/error.log warn; events {{ worker_connections 4096; }}
             http {{ {access if log else 'access_log off;'} {temporary}
-                keepalive_timeout 30; {servers} }}""")
+                ssl_session_cache shared:tls:1m; keepalive_timeout 30; {servers} }}""")
     argv = ["nginx", "-e", f"{folder}/error.log", "-p", folder, "-c", f"{folder}/nginx.conf"]
     return lab.start(node, argv, f"nginx-{node}")
 
