@@ -65,14 +65,36 @@ static bool allows_everything(const struct live_peer *peer)
 	return halves == 3;
 }
 
-static bool same_endpoint(const struct kube_gateway *gateway, const struct live_peer *peer)
+static bool same_ip(const struct ip *a, const struct ip *b)
 {
-	return peer->has_endpoint && peer->endpoint_port == gateway->server_port &&
-	       memcmp(&peer->endpoint, &gateway->server_ip, sizeof(peer->endpoint)) == 0;
+	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-static enum tunnel_fault fault_of_settings(const struct subject *subject)
+/*
+ * The balancer's address, or one of the nodes behind it: when a gateway node
+ * hears nothing for 15 s it starts a session itself, from an address of its own
+ * (drivers/net/wireguard/timers.c, wg_expired_new_handshake(): "We clear the
+ * endpoint address src address, in case this is the cause of trouble"), and the
+ * pod's endpoint follows whoever proves to have the key.
+ */
+static bool right_endpoint(const struct judge_input *input, const struct live_peer *peer)
 {
+	const struct kube_gateway *gateway = input->subject->gateway;
+	const struct kube_gateway_vm *nodes = input->gateway_nodes;
+
+	if (!peer->has_endpoint || peer->endpoint_port != gateway->server_port)
+		return false;
+	if (same_ip(&peer->endpoint, &gateway->server_ip))
+		return true;
+	for (size_t i = 0; nodes && i < nodes->n_profiles; i++)
+		if (same_ip(&peer->endpoint, &nodes->profiles[i].primary))
+			return true;
+	return false;
+}
+
+static enum tunnel_fault fault_of_settings(const struct judge_input *input)
+{
+	const struct subject *subject = input->subject;
 	const struct kube_gateway *gateway = subject->gateway;
 	const struct live_peer *peer = find_peer(subject);
 
@@ -81,7 +103,7 @@ static enum tunnel_fault fault_of_settings(const struct subject *subject)
 	if (gateway->has_server_key &&
 	    memcmp(peer->key, gateway->server_key, sizeof(peer->key)) != 0)
 		return subject->live.truncated ? TUNNEL_GOOD : TUNNEL_WRONG_KEY;
-	if (gateway->has_server && !same_endpoint(gateway, peer))
+	if (gateway->has_server && !right_endpoint(input, peer))
 		return TUNNEL_WRONG_ENDPOINT;
 	if (!subject->live.truncated && !allows_everything(peer))
 		return TUNNEL_NARROW;
@@ -156,7 +178,7 @@ void judge_track_tunnel(struct judge_record *record, const struct judge_input *i
 	if (peer)
 		track_traffic(record, subject, peer);
 
-	if (fault_of_settings(subject) == TUNNEL_GOOD)
+	if (fault_of_settings(input) == TUNNEL_GOOD)
 		record->tunnel_bad_since = (struct moment){ 0 };
 	else if (!record->tunnel_bad_since.wall_us)
 		record->tunnel_bad_since = subject->live.tunnel.read_at;
@@ -297,7 +319,7 @@ static enum tunnel_fault current_fault(const struct judge_record *record,
 
 	if (!is_judged(input->subject) || judge_settling(input, now))
 		return TUNNEL_GOOD;
-	fault = fault_of_settings(input->subject);
+	fault = fault_of_settings(input);
 	return fault != TUNNEL_GOOD ? fault : fault_of_traffic(record, input->subject, now);
 }
 

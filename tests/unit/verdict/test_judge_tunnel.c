@@ -32,6 +32,33 @@ static void wrong_address(struct world *w)
 	w->blue.server_ip = ip_of("10.50.0.201");
 }
 
+static void gateway_nodes(struct world *w)
+{
+	static struct kube_gateway_profile profiles[2];
+	static const struct kube_gateway_vm vm = { .profiles = profiles, .n_profiles = 2 };
+
+	profiles[1].primary = ip_of("10.50.0.11");
+	w->input.gateway_nodes = &vm;
+}
+
+static void node_began_the_session(struct world *w)
+{
+	gateway_nodes(w);
+	w->peers[0].endpoint = ip_of("10.50.0.11");
+}
+
+static void another_began_the_session(struct world *w)
+{
+	gateway_nodes(w);
+	w->peers[0].endpoint = ip_of("10.50.0.12");
+}
+
+static void node_and_wrong_port(struct world *w)
+{
+	node_began_the_session(w);
+	w->peers[0].endpoint_port = 6001;
+}
+
 static void no_endpoint(struct world *w)
 {
 	w->peers[0].has_endpoint = false;
@@ -102,6 +129,9 @@ static const struct {
 	{ "wrong port", wrong_port,
 	  "10.50.0.200 port 6001, but the gateway's is 10.50.0.200 port 6000" },
 	{ "wrong address", wrong_address, "but the gateway's is 10.50.0.201" },
+	{ "a gateway node began the session", node_began_the_session, NULL },
+	{ "another one did", another_began_the_session, "endpoint is 10.50.0.12" },
+	{ "a gateway node, another SGC's port", node_and_wrong_port, "10.50.0.11 port 6001" },
 	{ "no endpoint", no_endpoint, "no endpoint" },
 	{ "narrow", narrow, "0.0.0.0/0" },
 	{ "only IPv6", only_ipv6, "0.0.0.0/0" },
