@@ -1,0 +1,188 @@
+"""A way out that comes and goes: one violation per outage, not one per probe, and counts that only grow."""
+
+import threading
+import time
+
+import pytest
+
+from lab import Lab
+from parts import host
+from parts.witness import Events, unix
+
+INTERVAL = 0.25
+KIND = "egress-unreachable"
+FLAPS = 20
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as made:
+        made.add_pod("p2", sgc="blue")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agent(lab):
+    running = lab.agent(probe={"interval": "250ms", "timeout": "200ms"})
+    running.wait_ready()
+    for pod in ("pa", "p2", "pb"):
+        running.wait_state(pod, "verified")
+    # A pod that the agent met less than the grace ago is not judged by what is missing.
+    running.wait(lambda: time.time() - unix(running.get("/v1/status")["started"]) > 4, 6)
+    return running
+
+
+@pytest.fixture(scope="module")
+def events(agent):
+    return Events(agent)
+
+
+class Watch:
+    """Reads the pod's violations all the time: (time, id, state, count, resolved) of every change."""
+
+    def __init__(self, agent, pod):
+        self.agent, self.pod, self.seen, self.over = agent, pod, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.over.wait(0.02):
+            for v in self.agent.violations(pod=self.pod):
+                row = (v["id"], v["state"], v["count"], v["firstSeen"], v["lastSeen"])
+                if not self.seen or row not in [known for _, known in self.seen]:
+                    self.seen.append((time.time(), row))
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+
+    def check(self):
+        """Counts and times of one id never go back; a resolved one does not change."""
+        ids = {row[0] for _, row in self.seen}
+        for identity in ids:
+            rows = [row for _, row in self.seen if row[0] == identity]
+            counts = [row[2] for row in rows]
+            assert counts == sorted(counts), rows
+            assert [row[4] for row in rows] == sorted(row[4] for row in rows), rows
+            assert len({row[3] for row in rows}) == 1, rows
+            states = [row[1] for row in rows]
+            assert states == sorted(states), rows  # open before resolved
+        return ids
+
+
+def drop(lab, on):
+    """A firewall behind the gateway nodes, for one pod's flows only: by its peer route in gwns."""
+    pod = lab.pod("pa")
+    for gateway in lab.gateways.values():
+        with host.inside(gateway.gwns):
+            host.run(["iptables-nft", "-t", "filter", "-I" if on else "-D", "FORWARD", "-s", pod.ip, "-j", "DROP"])
+
+
+def at(begin, seconds):
+    """Waits until then; a flap is defined by the clock."""
+    host.wait_for(lambda: time.monotonic() - begin >= seconds, f"{seconds} s", 60, 0.002)
+
+
+def flap(lab, period, flaps):
+    """Down and up, each for half a period. The times of the changes: [(down, up)]."""
+    begin, times = time.monotonic(), []
+    for number in range(flaps):
+        at(begin, number * period)
+        down = time.time()
+        drop(lab, True)
+        at(begin, (number + 0.5) * period)
+        drop(lab, False)
+        times.append((down, time.time()))
+    return times
+
+
+def changes(events, pod, since):
+    """What happened to the pod, in order: [(time, "opened" or "resolved", id)]."""
+    found = [(when, name, data["id"]) for name in ("opened", "resolved")
+             for when, data in events.of(f"violation.{name}", None, pod, since)]
+    return sorted(found)
+
+
+def alternate(found):
+    """Opened, resolved, opened …, each resolution of the one that was open."""
+    assert [name for _, name, _ in found] == ["opened", "resolved"] * (len(found) // 2), found
+    for (_, _, opened), (_, _, resolved) in zip(found[::2], found[1::2]):
+        assert opened == resolved
+
+
+def test_flapping_link(lab, agent, events):
+    """Half a second down, half a second up, for 20 s: one long trouble, told once or a few times, never per probe."""
+    begin, watch = time.time(), Watch(agent, "pa")
+    before = agent.metrics()['egress_verifier_violations_total{kind="egress-unreachable",namespace="payments",'
+                             'gateway="blue"}']
+    flap(lab, 1.0, FLAPS)
+    agent.wait(lambda: not agent.violations(state="open", pod="pa"), 10, "resolved", 0.05)
+    agent.wait_state("pa", "verified")
+    watch.stop()
+    found = changes(events, "pa", begin)
+    rounds = FLAPS * 1.0 / INTERVAL
+    print(f"{len(found) // 2} violations in {FLAPS} flaps and {rounds:.0f} rounds: "
+          f"{[(round(when - begin, 2), name) for when, name, _ in found]}")
+    alternate(found)
+    opened = [identity for _, name, identity in found if name == "opened"]
+    # The quiet time is a second, as long as a flap: what flaps that fast stays one.
+    assert len(opened) <= FLAPS // 4
+    assert len(set(opened)) == len(opened)
+    assert watch.check() == set(opened)
+    after = agent.metrics()['egress_verifier_violations_total{kind="egress-unreachable",namespace="payments",'
+                            'gateway="blue"}']
+    assert after - before == len(opened)
+    assert {data["kind"] for _, data in events.of("violation.opened", None, "pa", begin)} <= {KIND}
+
+
+def test_real_outages_are_told_one_by_one(lab, agent, events):
+    """Two seconds down, three up: long enough for both ends, so exactly one violation each."""
+    begin, watch, outages = time.time(), Watch(agent, "pa"), []
+    for _ in range(4):
+        down = time.time()
+        drop(lab, True)
+        came, data = events.wait("violation.opened", KIND, "pa", down)
+        assert came - down <= 5 * INTERVAL
+        agent.wait(lambda: agent.violations(state="open", pod="pa")[0]["count"] >= 6, 5, "a count of 6")
+        drop(lab, False)
+        up = time.time()
+        ended, end = events.wait("violation.resolved", KIND, "pa", down)
+        agent.wait_state("pa", "verified")
+        outages.append((data["id"], came - down, ended - up))
+        assert end["id"] == data["id"] and end["count"] >= 6
+        assert down - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
+    watch.stop()
+    print("outages: told after, ended after: " + ", ".join(f"{a:.2f} {b:.2f} s" for _, a, b in outages))
+    found = changes(events, "pa", begin)
+    alternate(found)
+    assert [identity for _, name, identity in found if name == "opened"] == [identity for identity, *_ in outages]
+    assert len({identity for identity, *_ in outages}) == 4
+    assert watch.check() >= {identity for identity, *_ in outages}
+
+
+def test_wrong_address_that_comes_and_goes(lab, agent, events):
+    """SNAT wrong for half a second, right for half a second: opens at once, and does not end in between."""
+    begin, watch, kind = time.time(), Watch(agent, "p2"), "wrong-source-address"
+    start = time.monotonic()
+    for number in range(10):
+        at(start, number)
+        lab.snat_wrong_address("blue")
+        at(start, number + 0.5)
+        lab.repair_snat("blue")
+    for pod in ("pa", "p2"):
+        agent.wait(lambda: not agent.violations(state="open", pod=pod), 10, "resolved", 0.05)
+        agent.wait_state(pod, "verified")
+        found = changes(events, pod, begin)
+        alternate(found)
+        assert 1 <= len(found) // 2 <= 3, found
+        kinds = {data["kind"] for _, data in events.of("violation.opened", None, pod, begin)}
+        assert kinds == {kind}
+    watch.stop()
+    watch.check()
+
+
+def test_others_never_noticed(agent, events):
+    for name in ("violation.opened", "violation.resolved"):
+        assert events.of(name, None, "pb") == []
+    assert {data["kind"] for _, data in events.of("violation.opened", None, "p2")} == {"wrong-source-address"}
+    assert agent.subject("pb")["state"] == "verified"
