@@ -96,6 +96,7 @@ int agent_flows_start(struct agent *agent);
 void agent_flows_stop(struct agent *agent);
 /* After the inventory was read: what an earlier run left and nobody claims goes. */
 void agent_flows_settle(struct agent *agent);
+bool agent_flows_attaching(const struct agent *agent);
 void agent_flows_attach(struct agent *agent, struct watched *watched);
 void agent_flows_detach(struct agent *agent, struct watched *watched);
 void agent_flows_classify(struct agent *agent, struct watched *watched);

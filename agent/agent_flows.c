@@ -180,7 +180,15 @@ static int on_attach_timer(struct timer *timer)
 			return timer_set(timer, 0, 0);
 		}
 	drop_unclaimed(agent);
-	return 0;
+	return agent_probes_pump(agent);
+}
+
+bool agent_flows_attaching(const struct agent *agent)
+{
+	for (size_t i = 0; i < SUBJECTS_MAX; i++)
+		if (agent->watched[i] && agent->watched[i]->attach_due)
+			return true;
+	return false;
 }
 
 void agent_flows_attach(struct agent *agent, struct watched *watched)

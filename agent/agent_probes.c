@@ -103,6 +103,9 @@ int agent_probes_pump(struct agent *agent)
 	struct moment now = clock_now();
 	struct schedule_probe due;
 
+	/* Attaching keeps the loop from answers that are in time: they would look late. */
+	if (agent_flows_attaching(agent))
+		return 0; /* called again when it is over */
 	while (schedule_next(agent->schedule, now.mono_ns, &due))
 		start(agent, &due);
 	return arm(agent);
