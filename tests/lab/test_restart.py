@@ -17,7 +17,7 @@ SYN = ["--tcp-flags", "SYN,ACK,RST,FIN", "SYN"]
 @pytest.fixture(scope="module")
 def lab():
     with Lab() as made:
-        made.add_pods([{"name": name, "sgc": "blue"} for name in ("killed", "stopped", "quiet", "leaves", "renewed")])
+        made.add_pods([{"name": name, "sgc": "blue"} for name in ("killed", "stopped", "quiet", "leaves", "renewed", "unread")])
         yield made
 
 
@@ -118,6 +118,27 @@ def test_bypass_that_began_while_nobody_watched(lab, agent):
     lab.move_default_route("quiet", "wg0")
     agent.wait(lambda: open_kinds(agent, "quiet") == set(), 15, "quiet: all resolved")
     everybody_is_verified(lab, agent)
+
+
+def test_an_inventory_that_cannot_be_read_condemns_nobody(lab, agent):
+    """Started while the inventory file is broken, the agent keeps what the earlier run left counting."""
+    agent.wait(lambda: open_kinds(agent) == set(), 10)
+    pod = lab.pod("unread")
+    leaving = Leaving(pod, "-o", "eth0", "-p", "udp", "-d", ECHO3, "--dport", str(TALK))
+    agent.kill()
+    lab.move_default_route("unread", "eth0")
+    lab.break_inventory("items: [")
+    agent.start()
+    condition = agent.wait(lambda: not agent.get("/v1/status")["conditions"]["inventory"]["ok"], 5, "not ready")
+    assert condition and agent.get("/v1/status")["subjects"]["total"] == 0
+    assert pod.traffic("udp", ECHO3, TALK, "--count", "30", "--interval", "0.002").wait() == 0
+    lab.write_objects()
+    found = agent.wait_violation("gateway-bypass", "unread")
+    flow = wait_counted(agent, "unread", leaving, destination=ECHO3, protocol="udp", interface="eth0")
+    assert flow["packets"] == 30 and found["evidence"]["flows"][0]["destination"] == ECHO3
+    assert lost(agent) == {}
+    lab.move_default_route("unread", "wg0")
+    agent.wait(lambda: open_kinds(agent, "unread") == set(), 15, "unread: all resolved")
 
 
 def test_what_ended_in_the_gap_stays_ended(lab, agent):
