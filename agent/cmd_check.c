@@ -28,11 +28,11 @@ struct check {
 
 static void usage(FILE *out)
 {
-	fprintf(out, "usage: egress-verifier check [--config FILE] [--wait D] [--output text|json]"
-	             " [NAMESPACE/POD…]\n\n"
+	fprintf(out, "usage: egress-verifier check [OPTION…] [NAMESPACE/POD…]\n\n"
 	             "One round of everything the agent does, then a table with a reason per row.\n"
 	             "  --config FILE   default " CHECK_CONFIG "\n"
 	             "  --wait D        until all are verified, at most D (30s, 5m)\n"
+	             "  --output FORMAT text or json\n\n"
 	             "Exit status: 0 all verified, 1 an open violation, 2 usage or configuration,\n"
 	             "3 nothing could be decided.\n");
 }

@@ -228,8 +228,8 @@ static const struct command commands[] = {
 static void usage(const struct command *command)
 {
 	printf("usage: egress-verifier %s [OPTION…]\n\n%s\n\n", command->name, command->summary);
-	printf("  --address ADDRESS   the agent: http://HOST:PORT or unix:/PATH (" CLIENT_ADDRESS
-	       ")\n"
+	printf("  --address ADDRESS   the agent: http://HOST:PORT or unix:/PATH\n"
+	       "                      (" CLIENT_ADDRESS ")\n"
 	       "  --output FORMAT     text or json\n"
 	       "  --watch             print again whenever something changes\n%s\n"
 	       "Exit status: 0 as declared, 1 a violation, 2 usage, 3 undecided or no agent.\n",

@@ -312,9 +312,8 @@ bool config_keys(size_t index, const char **key, const char **fallback, const ch
 void config_describe(FILE *out)
 {
 	for (const struct config_field *field = fields; field->key; field++)
-		fprintf(out, "  %-26s %s%s%s%s\n", field->key, field->help,
-		        field->fallback ? " (" : "", field->fallback ? field->fallback : "",
-		        field->fallback ? ")" : "");
+		fprintf(out, "  %s%s%s\n      %s\n", field->key, field->fallback ? ": " : "",
+		        field->fallback ? field->fallback : "", field->help);
 }
 
 /*

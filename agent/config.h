@@ -54,5 +54,5 @@ struct config *config_free(struct config *config);
 /* Every key in order, for documentation; *fallback is its default as YAML, or NULL. */
 bool config_keys(size_t index, const char **key, const char **fallback, const char **help);
 
-/* A line per key: what it means and its default. */
+/* Two lines per key: its default as YAML, and what it means. */
 void config_describe(FILE *out);

@@ -23,8 +23,8 @@ static const struct command {
 static void usage(FILE *out)
 {
 	fprintf(out, "usage: egress-verifier COMMAND [OPTION…]\n\n"
-	             "Proves, per pod, that egress through a static egress gateway is what was "
-	             "declared.\n\n");
+	             "Proves, per pod, that egress through a static egress gateway is as declared."
+	             "\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].help);
 	fprintf(out,

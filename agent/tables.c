@@ -49,6 +49,11 @@ static uint64_t number(struct json_object *object)
 	return json_object_is_type(object, json_type_int) ? json_object_get_uint64(object) : 0;
 }
 
+static const char *plural(struct json_object *count)
+{
+	return number(count) == 1 ? "" : "s";
+}
+
 static bool is_true(struct json_object *object)
 {
 	return json_object_is_type(object, json_type_boolean) && json_object_get_boolean(object);
@@ -175,8 +180,8 @@ static void violation(const struct terminal *terminal, struct json_object *v)
 	line(terminal, 2, TONE_PLAIN, "%s", SHOWN(v, "reason"));
 	if (tables_text(v, "remedy", NULL))
 		line(terminal, 2, TONE_BOLD, "To do: %s", SHOWN(v, "remedy"));
-	line(terminal, 2, TONE_DIM, "%" PRIu64 " times, first %s, last %s",
-	     number(member(v, "count", NULL)),
+	line(terminal, 2, TONE_DIM, "%" PRIu64 " time%s, first %s, last %s",
+	     number(member(v, "count", NULL)), plural(member(v, "count", NULL)),
 	     or_dash(short_time(first, tables_text(v, "firstSeen", NULL))),
 	     or_dash(short_time(last, tables_text(v, "lastSeen", NULL))));
 	line(terminal, 2, TONE_DIM, "id %s", SHOWN(v, "id"));
@@ -185,7 +190,7 @@ static void violation(const struct terminal *terminal, struct json_object *v)
 void tables_violations(const struct terminal *terminal, struct json_object *items)
 {
 	if (length(items) == 0)
-		terminal_wrap(terminal, 0, TONE_PLAIN, "No violations.");
+		terminal_wrap(terminal, 0, TONE_GOOD, "No violations.");
 	for (size_t i = 0; i < length(items); i++) {
 		if (i > 0)
 			fputc('\n', terminal->out);
@@ -320,9 +325,11 @@ void tables_explain(const struct terminal *terminal, struct json_object *answer)
 	line(terminal, 2, TONE_PLAIN, "because: %s", SHOWN(answer, "expected", "rule"));
 	line(terminal, 2, TONE_PLAIN, "live routes: %s", route ? route : "no route leads there");
 	line(terminal, 2, TONE_PLAIN,
-	     "seen: %" PRIu64 " flows, %" PRIu64 " packets, %" PRIu64 " bytes",
+	     "seen: %" PRIu64 " flow%s, %" PRIu64 " packet%s, %" PRIu64 " bytes",
 	     number(member(answer, "seen", "flows", NULL)),
+	     plural(member(answer, "seen", "flows", NULL)),
 	     number(member(answer, "seen", "packets", NULL)),
+	     plural(member(answer, "seen", "packets", NULL)),
 	     number(member(answer, "seen", "bytes", NULL)));
 	if (tables_text(answer, "seen", "interface", NULL))
 		line(terminal, 2, TONE_PLAIN, "last seen leaving by: %s",
