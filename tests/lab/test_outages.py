@@ -10,7 +10,7 @@ from parts import agent as agent_module
 from parts import host, layout, wireguard
 from parts.witness import Events, open_kinds, round_after, unix
 
-INTERVAL = 0.5
+INTERVAL = 0.6  # ten subjects ask each echo 17 times a second: less than its budget
 BLUE = ["pa", "key", "endpoint", "narrow", "peer", "dns"]
 LEFT = "192.0.2.99/32"  # the only address that the narrow tunnel takes: no echo's
 SILENT = {"connect-timeout", "timeout", "resolve-timeout", "unreachable", "reset"}
@@ -22,7 +22,7 @@ class World:
     def __init__(self, pods):
         self.lab = Lab().up()
         self.lab.add_pods([{"name": name, "sgc": "blue"} for name in pods if name != "pa"])
-        self.agent = self.lab.agent(probe={"interval": "500ms", "timeout": "400ms"})
+        self.agent = self.lab.agent(probe={"interval": "600ms", "timeout": "400ms"})
         self.agent.wait_ready()
         self.pods = [*pods, "pb"]
         for pod in self.pods:
@@ -32,10 +32,10 @@ class World:
         self.events = Events(self.agent)
 
     def opened(self, begin, pod=None):
-        """{(pod, kind)}, of this pod or of all but the one that is broken all the time."""
+        """{(pod, kind)}, of this pod or of all but those whose own story runs beside the tests."""
         opened = self.events.of("violation.opened", None, pod, begin)
         found = {(agent_module.pod_of(data), data["kind"]) for _, data in opened}
-        return {pair for pair in found if pod or pair[0] != "fresh"}
+        return {pair for pair in found if pod or pair[0] not in ("fresh", "back")}
 
     def undisturbed(self, begin, *pods):
         for pod in pods:
@@ -56,7 +56,7 @@ class World:
 def worlds():
     """One lab for pods' own outages, one where a gateway node dies, which takes as long as WireGuard's timers."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(World, (BLUE, ["pa", "p2"])))
+        made = list(pool.map(World, ([*BLUE, "back"], ["pa", "p2"])))
     yield made
     for world in made:
         world.lab.down()
@@ -116,7 +116,21 @@ def never_shaken(worlds, dead_gateway):
     return time.time()
 
 
-def test_gateway_node_dies(worlds, dead_gateway):
+@pytest.fixture(scope="module")
+def left_gateway(worlds):
+    """Likewise 15 s: the balancer moves a pod, to whom its old gateway node has just sent something."""
+    lab = worlds[0].lab
+    floods = [lab.pod("back").traffic("udp", layout.ECHOES["echo1"], layout.TCP_TALK_PORT, "--forever",
+                                      "--interval", "0.002", "--timeout", "1") for _ in range(4)]
+    for flood in floods:
+        flood.wait_line(" ok")
+    lab.balance("gw2", pod="back", fresh=True)
+    for flood in floods:
+        flood.kill()
+    return time.time()
+
+
+def test_gateway_node_dies(worlds, dead_gateway, left_gateway):
     world = worlds[1]
     for pod in ("pa", "p2"):
         found = check_unreachable(world, dead_gateway, pod, "connect", {"connect-timeout"})
@@ -143,7 +157,8 @@ def test_tunnel_differs_from_the_objects(world, never_shaken):
     right = wireguard_text(sgc.key.public)
     wrong = wireguard_text(lab.pod("key").wrong_key)
     named = {"key": f"peer key is {wrong}, but the gateway's is {right}",
-             "endpoint": f"endpoint is 10.50.0.201 port 6000, but the gateway's is {layout.BALANCER_IP} port {sgc.port}",
+             "endpoint": "endpoint is 10.50.0.201 port 6000, "
+                         f"but the gateway's is {layout.BALANCER_IP} port {sgc.port}",
              "narrow": "allowed-ips do not hold 0.0.0.0/0"}
     for pod, text in named.items():
         # The kernel tells of no change of a peer: the tunnel is read every 10 s, or when probes fail.
@@ -290,6 +305,21 @@ def test_tunnel_without_a_handshake(worlds, never_shaken):
     world.lab.peer_restore("fresh")
     world.agent.wait_state("fresh", "verified", 20)
     assert world.opened(never_shaken, "fresh") == {("fresh", kind) for kind in ("tunnel-broken", "egress-unreachable")}
+
+
+def test_gateway_node_takes_a_pod_back(worlds, left_gateway):
+    """It hears nothing for 15 s and begins a session from its own address, which the pod's endpoint follows. It is a
+    node of this gateway, so nothing about the tunnel is wrong."""
+    world, pod = worlds[0], worlds[0].lab.pod("back")
+
+    def endpoint():
+        return pod.tunnel.peers()[pod.gateway.key.public]["endpoint"]
+    nodes = {f"{address}:{pod.gateway.port}" for address in layout.GATEWAYS.values()}
+    host.wait_for(lambda: endpoint() in nodes, "the pod's endpoint moved", 20, 0.1)
+    host.wait_for(lambda: time.time() - left_gateway > 30, "the tunnel was read again", 30, 0.1)
+    assert world.opened(left_gateway, "back") <= {("back", "egress-unreachable")}  # of the firewall
+    subject = world.agent.wait_state("back", "verified", 30)
+    assert subject["observed"]["address"] in {pod.gateway.public(gateway) for gateway in layout.GATEWAYS}
 
 
 def test_dead_gateway_node_that_carries_nobody_is_not_noticed(worlds, dead_gateway):
