@@ -7,6 +7,19 @@
 #include "base/cleanup.h"
 #include "limits.h"
 
+/*
+ * A probe ends with a reset: by then the whole answer was read. A socket in
+ * TIME_WAIT would keep a port of the pod, and what it acknowledges has no
+ * priority any more (seen with Linux 6.18), so that the answer to a server's
+ * late FIN would count as the pod's and accuse it.
+ */
+static void end_with_reset(int fd)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 int probe_socket_open(const struct socket_opener *opener, int family, int type, int protocol)
 {
 	int priority = PROBE_PRIORITY;
@@ -28,6 +41,8 @@ int probe_socket_open(const struct socket_opener *opener, int family, int type, 
 	 * what a privileged opener that sets it beforehand is for.
 	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
+	if ((type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM)
+		end_with_reset(fd);
 	return fd;
 }
 
