@@ -7,7 +7,7 @@ import pytest
 
 from lab import Lab
 from parts import host, layout
-from parts.witness import Events, Leaving, one_flow, open_kinds, round_after, unix, wait_counted
+from parts.witness import Events, Leaving, Sniffer, one_flow, open_kinds, round_after, unix, wait_counted
 
 ECHO1, ECHO2, ECHO3 = layout.ECHOES.values()
 TALK = layout.TCP_TALK_PORT
@@ -25,9 +25,34 @@ def lab():
         yield made
 
 
+# An echo that closes its connections well after the client did.
+LATE_PORT = 9998
+LATE = f"""
+import socket, threading, time
+def serve(connection, peer):
+    connection.recv(4096)
+    body = peer[0].encode()
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+    try:
+        connection.recv(4096)
+        time.sleep(0.2)
+    except OSError:
+        pass
+    connection.close()
+server = socket.create_server(("{layout.ODD_IP}", {LATE_PORT}), backlog=64)
+print("listening", flush=True)
+while True:
+    threading.Thread(target=serve, args=server.accept(), daemon=True).start()
+"""
+
+
 @pytest.fixture(scope="module")
 def agent(lab):
-    running = lab.agent(probe={"interval": "1s"})
+    lab.start("world", [lab.python, "-S", "-c", LATE], "late", log=False).wait_line("listening")
+    running = lab.agent(start=False, probe={"interval": "1s"})
+    running.config["probe"]["echoes"].append({"name": "late", "url": f"http://{layout.ODD_IP}:{LATE_PORT}/"})
+    running.write_config()
+    running.start()
     running.wait_ready()
     return running
 
@@ -59,7 +84,7 @@ def test_pod_through_the_gateway_is_verified(lab, agent):
     assert subject["observed"]["address"] == lab.sgc("blue").public(lab.fabric.active)
     assert subject["observed"]["attribution"] == "expected"
     echoes = {echo["echo"]: (echo["outcome"], echo["address"]) for echo in subject["observed"]["echoes"]}
-    assert echoes == {name: ("answered", subject["observed"]["address"]) for name in layout.ECHOES}
+    assert echoes == {name: ("answered", subject["observed"]["address"]) for name in (*layout.ECHOES, "late")}
     assert subject["flowsObserved"] and subject["violations"] == []
     assert time.time() - unix(subject["lastVerified"]) < 2
     # What the echoes wrote down themselves.
@@ -202,24 +227,30 @@ def first_offending(lines, since):
     return None
 
 
-def move_and_measure(lab, events, name, generator):
-    """Latencies in seconds: by the kernel's time of the first packet, in the violation, and by the generator's clock."""
+def move_and_measure(lab, events, name, generator, until=""):
+    """Latencies in seconds: event and `opened` after the violation's first packet; event after the sniffer's first
+    packet, and after the generator's first try by its own clock."""
     generator.wait_line(" ok")
+    sniffer = Sniffer(lab.pod(name), "eth0", TALK)
     begin = time.time()
     lab.move_default_route(name, "eth0")
-    came, data = events.wait("violation.opened", "gateway-bypass", name, begin)
-    host.wait_for(lambda: first_offending(generator.lines, begin), f"{name}: the generator noticed")
-    lab.move_default_route(name, "wg0")
-    first, sent = unix(data["firstSeen"]), first_offending(generator.lines, begin)
-    # The generator may have had an acknowledgement in flight before its first try.
-    assert begin <= first <= sent + 0.01 and sent <= first + 0.06, (begin, first, sent)
+    try:
+        came, data = events.wait("violation.opened", "gateway-bypass", name, begin)
+        host.wait_for(lambda: first_offending(generator.lines, begin) and
+                      any(until in line for line in generator.lines), f"{name}: the generator noticed")
+    finally:
+        lab.move_default_route(name, "wg0")
+    first, seen = unix(data["firstSeen"]), sniffer.first()
+    assert {flow["port"] for flow in data["evidence"]["flows"]} == {TALK}, data["evidence"]["flows"]
+    assert begin <= seen and abs(first - seen) < 0.005, (begin, first, seen, data["evidence"]["flows"])
     assert data["evidence"]["flows"][0]["interface"] == "eth0"
-    return came - first, unix(data["opened"]) - first, came - sent, data["id"]
+    sent = first_offending(generator.lines, begin)
+    return came - first, unix(data["opened"]) - first, came - seen, came - sent, data["id"]
 
 
 def show(what, measured):
-    for name, column in zip(("first packet to event", "first packet to `opened`", "generator to event"),
-                            list(zip(*measured))[:3]):
+    for name, column in zip(("first packet to event", "first packet to `opened`", "packet on the wire to event",
+                             "generator's try to event"), zip(*measured)):
         values = sorted(1000 * value for value in column)
         print(f"{what}: {name}: min {values[0]:.1f}, median {statistics.median(values):.1f}, "
               f"max {values[-1]:.1f} ms of {len(values)}")
@@ -228,6 +259,8 @@ def show(what, measured):
 def check_moved(agent, events, begin, measured):
     show(begin[1], measured)
     assert max(value for row in measured for value in row[:3]) <= DEADLINE
+    # Its clock is read before the packet is sent; on a busy machine it may wait in between.
+    assert statistics.median(row[3] for row in measured) <= DEADLINE
     for name, (*_, identity) in zip(MOVED, measured):
         events.wait("violation.resolved", "gateway-bypass", name, begin[0], 15)
         wait_quiet(agent, name)
@@ -246,8 +279,8 @@ def test_moved_default_route_new_connections(lab, agent, events):
         syn = Leaving(lab.pod(name), "-o", "eth0", "-p", "tcp", "--dport", str(TALK),
                       "--tcp-flags", "SYN,ACK,RST,FIN", "SYN")
         every = Leaving(lab.pod(name), "-o", "eth0", "-p", "tcp", "--dport", str(TALK))
-        generator = lab.pod(name).traffic("tcp", ECHO1, TALK, "--forever", "--interval", "0.02", "--timeout", "1")
-        measured.append(move_and_measure(lab, events, name, generator))
+        generator = lab.pod(name).traffic("tcp", ECHO1, TALK, "--forever", "--interval", "0.02", "--timeout", "0.3")
+        measured.append(move_and_measure(lab, events, name, generator, until=layout.OUTBOUND_IP))
         back = time.time()
         host.wait_for(lambda: any(float(line.split()[0]) > back and lab.sgc("blue").public(lab.fabric.active) in line
                                   for line in generator.lines), f"{name}: through the gateway again")
@@ -265,7 +298,7 @@ def test_moved_default_route_new_connections(lab, agent, events):
 def test_moved_default_route_established_connections(lab, agent, events):
     begin, measured = time.time(), []
     for name in MOVED:
-        held = lab.pod(name).hold(ECHO2, interval=0.02)
+        held = lab.pod(name).hold(ECHO2, interval=0.02, timeout=1)
         measured.append(move_and_measure(lab, events, name, held))
         held.kill()
     check_moved(agent, events, (begin, "established TCP connections"), measured)
@@ -278,9 +311,9 @@ def test_moved_default_route_established_connections(lab, agent, events):
 
 def test_moved_default_route_again_to_a_known_destination(lab, agent, events):
     """The counters of this destination exist since the last time; its next packet is an incident of its own."""
-    begin, measured, port = time.time(), [], TALK
+    begin, measured = time.time(), []
     for name in MOVED:
-        held = lab.pod(name).hold(ECHO2, port, interval=0.02)
+        held = lab.pod(name).hold(ECHO2, interval=0.02, timeout=1)
         measured.append(move_and_measure(lab, events, name, held))
         held.kill()
     check_moved(agent, events, (begin, "established TCP connections, again"), measured)
@@ -292,18 +325,18 @@ def test_flow_that_stays_past_the_gateway_keeps_one_violation_open(lab, agent, e
     generator = lab.pod("pa").traffic("udp", ECHO3, TALK, "--forever", "--interval", "0.1", "--timeout", "1")
     latency = move_and_measure(lab, events, "pa", generator)
     show("established UDP flow", [latency])
-    assert max(latency[:3]) <= DEADLINE
+    assert max(latency[:-1]) <= DEADLINE
     # Longer than the quiet time, several times over.
     quiet = agent.wait_violation("gateway-bypass", "pa")["evidence"]["quietSeconds"]
     until = time.time() + 4 * quiet
     host.wait_for(lambda: float(generator.lines[-1].split()[0]) > until, "the flow goes on", 30, 0.05)
     assert layout.OUTBOUND_IP in generator.lines[-1]
     found = agent.violations(kind="gateway-bypass", state="open", pod="pa")
-    assert [v["id"] for v in found] == [latency[3]]
+    assert [v["id"] for v in found] == [latency[-1]]
     generator.kill()
     wait_quiet(agent, "pa")
     for name in ("violation.opened", "violation.resolved"):
-        assert [data["id"] for _, data in events.of(name, "gateway-bypass", "pa", begin)] == [latency[3]]
+        assert [data["id"] for _, data in events.of(name, "gateway-bypass", "pa", begin)] == [latency[-1]]
 
 
 def test_excluded_destination_is_direct_while_others_bypass(lab, agent, events):
