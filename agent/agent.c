@@ -64,6 +64,7 @@ static void on_subject_removed(void *user, struct subject *subject)
 	agent_flows_detach(agent, watched);
 	violations_forget(agent->violations, subject->uid, &now);
 	agent->watched[subject->number] = NULL;
+	free(watched->round);
 	free(watched->offending);
 	free(watched);
 }
@@ -259,6 +260,7 @@ struct agent *agent_free(struct agent *agent)
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i]) {
 			agent_probes_forget(agent, agent->watched[i]);
+			free(agent->watched[i]->round);
 			free(agent->watched[i]->offending);
 			free(agent->watched[i]);
 			agent->watched[i] = NULL;

@@ -26,7 +26,7 @@ struct watched {
 	struct agent *agent;
 	struct subject *subject; /* borrowed from the inventory */
 	struct judge_record record;
-	struct probe_result round[ECHOES_MAX]; /* of the running round */
+	struct probe_result *round; /* owned; ECHOES_MAX of the running round, else NULL */
 	size_t n_round;
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
 	bool observing;           /* the packet programs are attached */

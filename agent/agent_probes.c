@@ -30,6 +30,25 @@ static int arm(struct agent *agent)
 	return timer_set(&agent->probe_timer, wake > now.mono_ns ? wake - now.mono_ns : 0, 0);
 }
 
+static void forget_round(struct watched *watched)
+{
+	free(watched->round);
+	watched->round = NULL;
+	watched->n_round = 0;
+}
+
+/* Most subjects wait most of the time: only a running round has room for its results. */
+static void keep_result(struct agent *agent, struct watched *watched,
+                        const struct probe_result *result)
+{
+	if (!watched->round)
+		watched->round = calloc(ECHOES_MAX, sizeof(*watched->round));
+	if (!watched->round)
+		agent->out_of_memory++;
+	else if (watched->n_round < ECHOES_MAX)
+		watched->round[watched->n_round++] = *result;
+}
+
 static void take_result(struct agent *agent, const struct probe_result *result)
 {
 	struct moment now = clock_now();
@@ -52,14 +71,15 @@ static void take_result(struct agent *agent, const struct probe_result *result)
 	if (!watched || watched->subject->generation != result->generation)
 		return;
 
-	if (watched->n_round < ECHOES_MAX)
-		watched->round[watched->n_round++] = *result;
+	keep_result(agent, watched, result);
 	if (!complete)
 		return;
 
 	agent->last_round = now;
-	agent_judge_round(agent, watched, &now);
-	watched->n_round = 0;
+	/* Without memory for a single result nothing is known. */
+	if (watched->n_round)
+		agent_judge_round(agent, watched, &now);
+	forget_round(watched);
 }
 
 static void on_result(void *user, const struct probe_result *result)
@@ -184,7 +204,7 @@ void agent_probes_stop(struct agent *agent)
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i]) {
 			agent->watched[i]->scheduled_inode = 0;
-			agent->watched[i]->n_round = 0;
+			forget_round(agent->watched[i]);
 		}
 }
 
@@ -195,7 +215,7 @@ void agent_probes_forget(struct agent *agent, struct watched *watched)
 	prober_cancel(agent->prober, watched->subject->number);
 	schedule_remove(agent->schedule, watched->subject->number);
 	watched->scheduled_inode = 0;
-	watched->n_round = 0;
+	forget_round(watched);
 }
 
 /* Probes need the pod's namespace; a new one ends what still runs in the old. */
