@@ -7,6 +7,8 @@
 #include "io/http_server_parts.h"
 
 #define TICK_NS NSEC_PER_SEC
+/* Connections taken per wake-up: who connects all the time must not hold the loop. */
+#define BATCH_MAX 32
 
 uint64_t server_deadline(unsigned int seconds)
 {
@@ -165,11 +167,14 @@ static int on_listener(struct loop_source *source, uint32_t events)
 	struct http_server *server = listener->server;
 
 	(void)events;
-	while (server->stats.connections < server->options.connections_max) {
+	for (int i = 0; i < BATCH_MAX; i++) {
 		cleanup(fd_closep) int fd = -1;
 		struct listener_peer peer;
-		int r = listener_accept(listener->fd, &fd, &peer);
+		int r;
 
+		if (server->stats.connections >= server->options.connections_max)
+			return set_paused(server, true);
+		r = listener_accept(listener->fd, &fd, &peer);
 		if (r == -EAGAIN)
 			return 0;
 		if (r == 0)
@@ -182,7 +187,7 @@ static int on_listener(struct loop_source *source, uint32_t events)
 		if (r < 0)
 			return r;
 	}
-	return set_paused(server, true);
+	return 0;
 }
 
 int http_server_listen(struct http_server *server, const char *address, int scope)

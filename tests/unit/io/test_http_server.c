@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/timer.h"
 #include "io/http_server.h"
+#include "io/kick.h"
 
 #define CLIENT_BYTES (1 << 20)
 
@@ -29,6 +30,8 @@ struct fixture {
 	int last_stream_error;
 	char last[256]; /* method, path, parameters of the last request */
 	size_t handled;
+	struct kick other_work;
+	uint64_t accepted_before;
 };
 
 struct client {
@@ -377,6 +380,35 @@ static void many_connections_come_and_go(void **state)
 	stop(&f);
 }
 
+static int on_other_work(struct kick *kick)
+{
+	struct fixture *f = container_of(kick, struct fixture, other_work);
+
+	f->accepted_before = http_server_stats(f->server).accepted;
+	loop_stop(f->loop);
+	return 0;
+}
+
+/* Who connects all the time leaves other work its turn. */
+static void many_at_once_do_not_hold_the_loop(void **state)
+{
+	struct fixture f = { .options = { .connections_max = 200 } };
+	struct client *clients[100];
+
+	(void)state;
+	start(&f);
+	assert_int_equal(kick_init(&f.other_work, f.loop, on_other_work), 0);
+	for (size_t i = 0; i < 100; i++)
+		clients[i] = connect_client(&f);
+	kick_now(&f.other_work);
+	assert_int_equal(loop_run(f.loop), 0);
+	assert_in_range(f.accepted_before, 1, 99);
+	for (size_t i = 0; i < 100; i++)
+		client_close(clients[i]);
+	kick_clear(&f.other_work);
+	stop(&f);
+}
+
 static void one_peer_does_not_take_all(void **state)
 {
 	struct fixture f = { .options = { .per_peer_max = 2 } };
@@ -506,6 +538,7 @@ int main(void)
 		cmocka_unit_test(streams_deliver_and_notice_that_the_client_left),
 		cmocka_unit_test(a_slow_reader_is_dropped_alone),
 		cmocka_unit_test(streams_are_bounded_and_end_with_the_server),
+		cmocka_unit_test(many_at_once_do_not_hold_the_loop),
 		cmocka_unit_test(one_peer_does_not_take_all), /* last: changes the namespace */
 	};
 
