@@ -6,9 +6,14 @@
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io/netlink.h"
+#include "io/netlink_socket.h"
 #include "io/netns.h"
 #include "netns_help.h"
 
@@ -384,6 +389,45 @@ static void tells_of_each_kind_of_change(void **state)
 	netns_delete("c");
 }
 
+static void others_do_not_hold_us(void **state)
+{
+	struct sockaddr_nl ours = { 0 }, from = { .nl_family = AF_NETLINK };
+	struct nlmsghdr noop = { .nlmsg_len = sizeof(noop), .nlmsg_type = NLMSG_NOOP };
+	struct nlmsghdr question = { .nlmsg_len = sizeof(question), .nlmsg_type = NLMSG_NOOP };
+	struct timespec begin, end;
+	socklen_t len = sizeof(ours);
+	struct netlink netlink;
+	pid_t pid;
+
+	(void)state;
+	skip_unless_root();
+	netns_pod("d", "10.60.1.2/24");
+	netlink = open_in("d");
+	assert_int_equal(getsockname(netlink.fd, (struct sockaddr *)&ours, &len), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int fd;
+
+		alarm(20);
+		if (netns_socket(netlink.netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, &fd) < 0 ||
+		    bind(fd, (struct sockaddr *)&from, sizeof(from)) < 0)
+			_exit(1);
+		for (;;)
+			(void)sendto(fd, &noop, sizeof(noop), MSG_DONTWAIT,
+			             (struct sockaddr *)&ours, sizeof(ours));
+	}
+	/* A question that the kernel passes over. */
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	assert_int_not_equal(netlink_request(&netlink, &question, NULL, NULL, NULL), 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	assert_true(end.tv_sec - begin.tv_sec < 5);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close_all(&netlink);
+	netns_delete("d");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +439,7 @@ int main(void)
 		cmocka_unit_test(reads_a_pods_namespace),
 		cmocka_unit_test(stops_when_the_sink_has_enough),
 		cmocka_unit_test(tells_of_each_kind_of_change),
+		cmocka_unit_test(others_do_not_hold_us),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
