@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -31,6 +32,23 @@ static void refuses_what_is_no_network_namespace(void **state)
 		assert_int_equal(fd, 78);
 		assert_int_equal(inode, 77);
 	}
+	unlink(plain);
+}
+
+/* Opening may do something, as with a watchdog: what is no namespace is not opened. */
+static void looks_before_it_opens(void **state)
+{
+	char plain[] = "/tmp/eva-netns-XXXXXX", event[512];
+	int watch = inotify_init1(IN_NONBLOCK), fd;
+	uint64_t inode;
+
+	(void)state;
+	close(mkstemp(plain));
+	assert_true(inotify_add_watch(watch, plain, IN_OPEN) > 0);
+	assert_int_equal(netns_open(plain, &fd, &inode), -EINVAL);
+	assert_int_equal(read(watch, event, sizeof(event)), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(watch);
 	unlink(plain);
 }
 
@@ -136,6 +154,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_what_is_no_network_namespace),
+		cmocka_unit_test(looks_before_it_opens),
 		cmocka_unit_test(opens_our_own),
 		cmocka_unit_test(acts_inside_and_comes_home),
 		cmocka_unit_test(keeps_no_mount_busy),
