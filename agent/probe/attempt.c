@@ -282,6 +282,53 @@ static void on_resolved(void *user, const struct dns_answer *answer)
 	ask(attempt, address);
 }
 
+static bool is_loopback(const struct ip *ip)
+{
+	static const struct ip none, v6 = { { [15] = 1 } };
+
+	if (ip_is_v4(ip))
+		return ip->b[12] == 127 || ip->b[12] == 0;
+	return memcmp(ip, &v6, sizeof(v6)) == 0 || memcmp(ip, &none, sizeof(none)) == 0;
+}
+
+/* Those of the file that a pod reaches as the node does. */
+static int load_reachable(const char *path, struct dns_servers *out)
+{
+	struct dns_servers all, kept = { 0 };
+	int r = dns_servers_load(path, &all);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < all.n; i++)
+		if (!is_loopback(&all.address[i]))
+			kept.address[kept.n++] = all.address[i];
+	if (kept.n == 0)
+		return -EADDRNOTAVAIL;
+
+	*out = kept;
+	return 0;
+}
+
+/*
+ * Loopback in a pod's namespace is the pod: it would not have the node's
+ * resolver there, or one of its own that tells where the echo is. Where the
+ * node's is systemd-resolved on loopback, its other file names the real ones,
+ * as for the kubelet.
+ */
+static int load_servers(const struct attempt *attempt, struct dns_servers *out)
+{
+	const struct attempt_env *env = attempt->env;
+	int r;
+
+	if (!attempt->opener.open)
+		return dns_servers_load(env->resolv_conf, out);
+	r = load_reachable(env->resolv_conf, out);
+	if (r == -EADDRNOTAVAIL && env->resolv_conf_behind &&
+	    load_reachable(env->resolv_conf_behind, out) == 0)
+		r = 0;
+	return r;
+}
+
 static void resolve(struct attempt *attempt)
 {
 	struct dns_servers servers;
@@ -296,7 +343,13 @@ static void resolve(struct attempt *attempt)
 	int r;
 
 	/* Read each time: it is small, it changes, and a query costs far more. */
-	r = dns_servers_load(attempt->env->resolv_conf, &servers);
+	r = load_servers(attempt, &servers);
+	if (r == -EADDRNOTAVAIL) {
+		probe_result_set_detail(&attempt->result,
+		                        "every name server is on loopback, where pods have none");
+		finish(attempt, PROBE_LOCAL_ERROR, PROBE_RESOLVE);
+		return;
+	}
 	if (r == 0)
 		r = dns_query_new(attempt->env->loop, &request, &attempt->query);
 	if (r < 0)

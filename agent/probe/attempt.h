@@ -22,7 +22,9 @@ struct attempt_env {
 	struct loop *loop;        /* borrowed */
 	struct http_client *http; /* owned by the prober */
 	char *resolv_conf;        /* owned by the prober */
-	uint64_t timeout_ns;      /* of the whole attempt */
+	/* Where that names loopback only; NULL: nowhere else. */
+	const char *resolv_conf_behind;
+	uint64_t timeout_ns; /* of the whole attempt */
 };
 
 struct attempt;

@@ -11,6 +11,7 @@
 #include "probe/attempt.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
+#define RESOLV_CONF_BEHIND "/run/systemd/resolve/resolv.conf"
 
 struct probe {
 	struct attempt attempt;
@@ -259,6 +260,7 @@ int prober_new(struct loop *loop, const struct prober_options *options, prober_f
 	prober->env.loop = loop;
 	prober->kick = (struct kick)KICK_INIT;
 	prober->env.timeout_ns = options->timeout_ns;
+	prober->env.resolv_conf_behind = options->resolv_conf ? NULL : RESOLV_CONF_BEHIND;
 	prober->in_flight_max = options->in_flight ? options->in_flight : PROBES_IN_FLIGHT_MAX;
 	prober->resume_tls = options->resume_tls;
 	prober->fn = fn;

@@ -23,6 +23,8 @@ struct setup {
 	int sockets;
 };
 
+#define RESOLV_CONF_TEXT "nameserver 127.0.0.53\nnameserver 192.0.2.1\n"
+
 static char folder[] = "/tmp/prober-XXXXXX";
 
 static void on_result(void *user, const struct probe_result *result)
@@ -267,7 +269,7 @@ static void resolves_in_the_namespace(void **state)
 	setup.http.port = 8080;
 	setup.http.reply = OK "\r\n203.0.113.7\n";
 	fake_http_start(&setup.http, setup.loop, "192.0.2.1");
-	fake_dns_start(&dns, setup.loop, "127.0.0.1");
+	fake_dns_start(&dns, setup.loop, "192.0.2.1");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct probe_result *result;
 
@@ -282,6 +284,36 @@ static void resolves_in_the_namespace(void **state)
 	fake_dns_stop(&dns);
 	expect(ask(&setup, 0), PROBE_RESOLVE_FAILED, PROBE_RESOLVE); /* nobody there */
 	stop_prober(&setup);
+}
+
+/* On loopback of its own namespace a pod could tell where the echo is. */
+static void asks_no_loopback_of_a_pod(void **state)
+{
+	static const struct prober_echo echo = { .name = "e",
+		                                 .url = "http://echo.example.net:8080/" };
+	struct prober_request request = { .subject = PROBE_SUBJECT_NODE };
+	struct fake_dns dns = { .port = 53, .addresses = { "192.0.2.1" } };
+	struct setup setup;
+
+	(void)state;
+	fake_write(in_folder("resolv.conf"), "nameserver 127.0.0.1\nnameserver ::1\n");
+	start_prober(&setup, &echo, 1, 0, false);
+	setup.http.port = 8080;
+	setup.http.reply = OK "\r\n203.0.113.7\n";
+	fake_http_start(&setup.http, setup.loop, "192.0.2.1");
+	fake_dns_start(&dns, setup.loop, "127.0.0.1");
+
+	expect(ask(&setup, 0), PROBE_LOCAL_ERROR, PROBE_RESOLVE);
+	assert_int_equal(setup.sockets, 0);
+	/* The node's own is asked there. */
+	setup.n = 0;
+	assert_int_equal(prober_start(setup.prober, &request), 0);
+	fake_loop_run(setup.loop);
+	assert_int_equal(setup.results[0].outcome, PROBE_ANSWERED);
+
+	fake_dns_stop(&dns);
+	stop_prober(&setup);
+	fake_write(in_folder("resolv.conf"), RESOLV_CONF_TEXT);
 }
 
 static size_t answer_stun(void *user, const uint8_t *data, size_t len, const struct ip *peer,
@@ -557,7 +589,7 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(folder));
 	snprintf(command, sizeof(command), certificate, folder);
 	fake_run(command);
-	fake_write(in_folder("resolv.conf"), "nameserver 127.0.0.1\n");
+	fake_write(in_folder("resolv.conf"), RESOLV_CONF_TEXT);
 	return fake_namespace(state);
 }
 
@@ -577,6 +609,7 @@ int main(void)
 		cmocka_unit_test(names_each_misbehaviour),
 		cmocka_unit_test(names_why_there_is_no_connection),
 		cmocka_unit_test(resolves_in_the_namespace),
+		cmocka_unit_test(asks_no_loopback_of_a_pod),
 		cmocka_unit_test(asks_over_udp),
 		cmocka_unit_test(one_result_each_in_bounds),
 		cmocka_unit_test(cancelled_ones_bring_nothing),
