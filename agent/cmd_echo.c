@@ -44,7 +44,8 @@ static void help(FILE *out)
 	        "        /trace: lines ip=…, port=…\n"
 	        "  UDP   the address as a line to any datagram of 2 bytes (IPv6: 11) or more,\n"
 	        "        so that no answer is larger than 1.5 times its question\n"
-	        "  STUN  a binding response (RFC 8489) to a binding request, on the UDP port\n\n"
+	        "  STUN  a binding response (RFC 8489) to a binding request, on the UDP port\n"
+	        "  UDP and STUN answer nobody who asks from a port below 1024.\n\n"
 	        "SIGTERM and SIGINT end it.\n",
 	        LISTENERS_MAX);
 }
@@ -161,6 +162,7 @@ static int echo_open(struct echo *echo)
 		.handler = on_request,
 		.user = echo,
 		.connections_max = ECHO_CONNECTIONS_MAX,
+		.per_peer_max = ECHO_PER_PEER_MAX,
 		.request_s = ECHO_IDLE_S,
 		.answer_s = ECHO_IDLE_S,
 	};

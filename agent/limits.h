@@ -132,6 +132,8 @@
 #define PROBE_REQUEST_GAP_NS (5ULL * 1000000000ULL)
 /* Our echo: connections at once, and seconds until an idle one is closed. */
 #define ECHO_CONNECTIONS_MAX 1024
+/* Of one address: all pods of a gateway may come from one, and none takes an echo from the others. */
+#define ECHO_PER_PEER_MAX 512
 #define ECHO_IDLE_S 15
 
 /* SO_PRIORITY of the agent's own probe sockets: the packet programs pass them over. */

@@ -7,7 +7,8 @@
 
 #include "probe/answer.h"
 
-#define V4_HEADERS_LEN 28 /* IPv4 and UDP */
+#define ECHO_PORT_MIN 1024 /* of who asks; no client and no translator takes a lower one */
+#define V4_HEADERS_LEN 28  /* IPv4 and UDP */
 #define V6_HEADERS_LEN 48
 
 static bool grows(size_t question, size_t answer, bool v4)
@@ -38,6 +39,10 @@ size_t echo_datagram(const uint8_t *data, size_t len, const struct ip *peer, uin
 {
 	char address[IP_TEXT_MAX];
 	size_t n;
+
+	/* Services that answer anything (echo, chargen) would never end to talk with us. */
+	if (port < ECHO_PORT_MIN)
+		return 0;
 
 	if (is_stun(data, len)) {
 		n = stun_answer(data, len, peer, port, out);

@@ -162,13 +162,13 @@ static void echo_is_no_weapon(void **state)
 		bool answered = false;
 
 		for (size_t len = 0; len < sizeof(data); len++) {
-			size_t n = echo_datagram(data, len, &peer, 7, out);
+			size_t n = echo_datagram(data, len, &peer, 4711, out);
 
 			assert_true(n == 0 || (headers + n) * 2 <= (headers + len) * 3);
 			answered |= n > 0;
 			/* What comes back gets no answer, from whoever. */
 			if (n > 0)
-				assert_int_equal(echo_datagram(out, n, &peer, 7, data), 0);
+				assert_int_equal(echo_datagram(out, n, &peer, 4711, data), 0);
 			memcpy(data, "hello, is anybody there?", 24);
 		}
 		assert_true(answered);
@@ -182,15 +182,19 @@ static void echo_answers(void **state)
 	static const char *const no[] = { "10.0.0.1\n", " 10.0.0.1 ", "127.0.0.1" };
 
 	(void)state;
-	assert_int_equal(echo_datagram((const uint8_t *)"hi", 2, &peer, 7, out), 14);
+	assert_int_equal(echo_datagram((const uint8_t *)"hi", 2, &peer, 4711, out), 14);
 	assert_memory_equal(out, "203.0.113.255\n", 14);
 	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 		assert_int_equal(
-			echo_datagram((const uint8_t *)no[i], strlen(no[i]), &peer, 7, out), 0);
+			echo_datagram((const uint8_t *)no[i], strlen(no[i]), &peer, 4711, out), 0);
 
 	stun_encode_request(&id, request);
-	assert_int_equal(echo_datagram(request, sizeof(request), &peer, 7, out), 32);
-	assert_int_equal(echo_datagram(out, 32, &peer, 7, out), 0);
+	assert_int_equal(echo_datagram(request, sizeof(request), &peer, 4711, out), 32);
+	/* from a service that would answer us */
+	assert_int_equal(echo_datagram(request, sizeof(request), &peer, 1023, out), 0);
+	assert_int_equal(echo_datagram((const uint8_t *)"hi", 2, &peer, 19, out), 0);
+	assert_int_equal(echo_datagram(request, sizeof(request), &peer, 1024, out), 32);
+	assert_int_equal(echo_datagram(out, 32, &peer, 4711, out), 0);
 }
 
 static void echo_pages(void **state)
