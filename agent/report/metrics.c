@@ -325,7 +325,8 @@ void metrics_sweep_end(struct metrics *metrics, enum metric metric)
 	while (*link) {
 		struct metric_series *series = *link;
 
-		if (!series->swept) {
+		/* What counted stays: a counter that goes would count anew. */
+		if (!series->swept || series->count > 0) {
 			link = &series->next;
 			continue;
 		}

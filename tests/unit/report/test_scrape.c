@@ -161,6 +161,28 @@ static void read_strictly(char *text, bool open)
 		free(families[i]);
 }
 
+/* Whoever may create pods may name any number of gateways. */
+static void names_that_are_gone_leave_no_series(void **state)
+{
+	char name[32];
+	struct fixture f;
+	char *text;
+
+	(void)state;
+	fixture_start(&f);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "no-such-%d", i);
+		f.subjects[0].gateway_name = name;
+		free(scrape(&f, NULL));
+	}
+	text = scrape(&f, NULL);
+	assert_non_null(strstr(text, "what=\"series\"} 0\n"));
+	assert_non_null(strstr(text, "gateway=\"no-such-999\""));
+	assert_null(strstr(text, "gateway=\"no-such-998\""));
+	free(text);
+	fixture_stop(&f);
+}
+
 static void strict_readers_take_both(void **state)
 {
 	struct fixture f;
@@ -203,6 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(series_exist_from_the_start),
+		cmocka_unit_test(names_that_are_gone_leave_no_series),
 		cmocka_unit_test(strict_readers_take_both),
 		cmocka_unit_test(promtool_takes_it),
 	};
