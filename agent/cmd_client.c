@@ -325,9 +325,10 @@ static int once(const struct command *command, const struct options *options, st
 	if (r < 0)
 		return r;
 	if (options->json) {
-		printf("%s\n",
-		       json_object_to_json_string_ext(
-			       answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+		terminal_json(stdout, json_object_to_json_string_ext(
+					      answer, JSON_C_TO_STRING_PLAIN |
+							      JSON_C_TO_STRING_NOSLASHESCAPE));
+		putchar('\n');
 	} else {
 		if (options->watch && terminal.colour)
 			fputs("\033[H\033[2J", stdout);

@@ -107,6 +107,22 @@ void terminal_text(const struct terminal *terminal, enum tone tone, const char *
 	tone_end(terminal, tone);
 }
 
+void terminal_json(FILE *out, const char *text)
+{
+	while (*text) {
+		uint32_t c = 0;
+		size_t len = utf8_read(text, &c);
+
+		if (len == 0)
+			fputs(REPLACEMENT, out);
+		else if (c == '\n' || utf8_visible(c))
+			fwrite(text, 1, len, out);
+		else
+			fprintf(out, "\\u%04x", c);
+		text += len ? len : 1;
+	}
+}
+
 static void pad(const struct terminal *terminal, size_t columns)
 {
 	while (columns--)

@@ -24,6 +24,8 @@ struct terminal terminal_of(FILE *out);
 
 /* One line or part of it, cleaned. */
 void terminal_text(const struct terminal *terminal, enum tone tone, const char *text);
+/* JSON as it is, but that no text in it can do anything to a terminal. */
+void terminal_json(FILE *out, const char *text);
 /* A paragraph: wrapped, each line indented. */
 void terminal_wrap(const struct terminal *terminal, size_t indent, enum tone tone,
                    const char *text);

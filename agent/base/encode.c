@@ -15,7 +15,7 @@ static size_t write_char(struct buf *out, const unsigned char *p)
 		['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r",
 		['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\"
 	};
-	uint32_t unused;
+	uint32_t c;
 	size_t len;
 
 	if (*p < sizeof(named) / sizeof(named[0]) && named[*p]) {
@@ -30,7 +30,12 @@ static size_t write_char(struct buf *out, const unsigned char *p)
 		buf_append(out, p, 1);
 		return 1;
 	}
-	len = utf8_read((const char *)p, &unused);
+	len = utf8_read((const char *)p, &c);
+	/* What moves a terminal's cursor or turns text around: none of it is beyond U+FFFF. */
+	if (len && !utf8_visible(c)) {
+		buf_format(out, "\\u%04x", c);
+		return len;
+	}
 	if (len) {
 		buf_append(out, p, len);
 		return len;

@@ -81,6 +81,7 @@ static void any_text_reads_back(void **state)
 		{ "</script><!--", NULL },
 		{ "ä€\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf", NULL },
 		{ "\xe2\x80\xa8\xe2\x80\xae", NULL },
+		{ "\xc2\x9b[2J", NULL },
 		{ "\xff", U },
 		{ "a\x80z", "a" U "z" },
 		{ "\xc0\xaf", U U },             /* overlong / */
@@ -107,6 +108,19 @@ static void any_text_reads_back(void **state)
 		                    rows[i].back ? rows[i].back : rows[i].text);
 		json_object_put(object);
 	}
+}
+
+/* Answers are shown in terminals: nothing in a text may move the cursor or turn what follows. */
+static void what_is_invisible_is_escaped(void **state)
+{
+	cleanup(buf_clearp) struct buf buf = BUF_INIT(4096);
+	struct encode e = ENCODE_INIT(&buf);
+
+	(void)state;
+	encode_text(&e, NULL,
+	            "\x1b[2J\x7f\xc2\x9b"
+	            "2J\xe2\x80\xae\xe2\x81\xa6\xc3\xa4");
+	assert_string_equal(buf.data, "\"\\u001b[2J\\u007f\\u009b2J\\u202e\\u2066\xc3\xa4\"");
 }
 
 static void every_byte_reads_back_as_valid_text(void **state)
@@ -214,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_every_type),
 		cmocka_unit_test(any_text_reads_back),
+		cmocka_unit_test(what_is_invisible_is_escaped),
 		cmocka_unit_test(every_byte_reads_back_as_valid_text),
 		cmocka_unit_test(numbers_read_back),
 		cmocka_unit_test(nests_to_its_limit),

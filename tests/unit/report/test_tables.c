@@ -230,9 +230,35 @@ static void exit_statuses(void **state)
 	}
 }
 
+static void json_moves_no_terminal(void **state)
+{
+	static const struct {
+		const char *text, *printed;
+	} rows[] = {
+		{ "{\"a\":[1,\"\\u001b\"]}", "{\"a\":[1,\"\\u001b\"]}" },
+		{ "{\"a\":\"gr\xc3\xbc\xc3\x9f\"}", "{\"a\":\"gr\xc3\xbc\xc3\x9f\"}" },
+		{ "{\"a\":\"\xc2\x9b"
+		  "2J\x7f\xe2\x80\xae\"}",
+		  "{\"a\":\"\\u009b2J\\u007f\\u202e\"}" },
+		{ "{\"a\":\"\xff\"}", "{\"a\":\"\xef\xbf\xbd\"}" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct capture capture;
+
+		capture_begin(&capture, 80);
+		terminal_json(capture.terminal.out, rows[i].text);
+		capture_end(&capture);
+		assert_string_equal(capture.text, rows[i].printed);
+		free(capture.text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(json_moves_no_terminal),
 		cmocka_unit_test(subjects_are_golden_at_80),
 		cmocka_unit_test(violations_are_golden_at_40),
 		cmocka_unit_test(nothing_is_wider_than_the_terminal),
