@@ -257,6 +257,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
                 char error[static CLIENT_ERROR_MAX])
 {
 	cleanup(json_putp) struct json_object *list = NULL;
+	size_t n;
 	int r;
 
 	do {
@@ -282,7 +283,10 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 				                "the answer is not a list");
 			continue;
 		}
+		n = length_of(list);
 		r = gather(list, page);
+		if (r == 0 && *token_of(page) && length_of(list) == n)
+			r = -EPROTO; /* it would go on like that forever */
 		if (r == 0)
 			json_object_object_add(list, "continue",
 			                       json_object_new_string(token_of(page)));

@@ -200,6 +200,22 @@ static void answers_are_not_trusted(void **state)
 	}
 }
 
+static void a_list_without_end(void **state)
+{
+	char address[128], error[CLIENT_ERROR_MAX] = "";
+	struct json_object *answer = (void *)0x5a;
+	struct client *client;
+	pid_t pid =
+		serve_bytes(address, "HTTP/1.1 200 OK\r\n\r\n{\"items\":[],\"continue\":\"x\"}", 0);
+
+	(void)state;
+	assert_int_equal(client_new(address, &client, error), 0);
+	assert_int_equal(client_list(client, "/v1/subjects", 10, &answer, error), -EPROTO);
+	assert_ptr_equal(answer, (void *)0x5a);
+	client_free(client);
+	end(pid);
+}
+
 static void bad_addresses(void **state)
 {
 	static const char *const rows[] = { "",      "127.0.0.1:1", "https://x", "http://",
@@ -221,6 +237,7 @@ int main(void)
 		cmocka_unit_test(over_tcp),
 		cmocka_unit_test(over_a_unix_socket),
 		cmocka_unit_test(answers_are_not_trusted),
+		cmocka_unit_test(a_list_without_end),
 		cmocka_unit_test(bad_addresses),
 	};
 
