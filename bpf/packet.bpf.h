@@ -244,14 +244,32 @@ static __always_inline enum verdict parse_v6(struct __sk_buff *skb, struct packe
 	return done ? parse_transport(skb, p) : PACKET_UNPARSED;
 }
 
+/*
+ * What the receiver will take the packet for. A packet socket's sender chooses
+ * skb->protocol (net/packet/af_packet.c, packet_snd(): sll_protocol), but the
+ * other end goes by the frame (eth_type_trans()): so does this.
+ */
+static __always_inline __be16 ethertype(struct __sk_buff *skb, __u32 l2)
+{
+	const __be16 *type;
+	__be16 copy;
+
+	if (l2 < sizeof(copy))
+		return skb->protocol;
+	type = header(skb, l2 - sizeof(copy), &copy, sizeof(copy));
+	return type ? *type : 0;
+}
+
 /* Fills p as far as the verdict says. `l2`: bytes before the IP header. */
 static __always_inline enum verdict parse(struct __sk_buff *skb, __u32 l2, bool ingress,
                                           struct packet *p)
 {
+	__be16 type = ethertype(skb, l2);
+
 	p->net_offset = l2;
-	if (skb->protocol == bpf_htons(ETH_P_IP))
+	if (type == bpf_htons(ETH_P_IP))
 		return parse_v4(skb, p, ingress);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+	if (type == bpf_htons(ETH_P_IPV6))
 		return parse_v6(skb, p, ingress);
 	return PACKET_OTHER;
 }

@@ -327,15 +327,16 @@ def test_a_tunnel_without_link_layer(lab, driver):
     os.close(fd)
 
 
-def test_packets_without_a_socket_in_the_way(lab, driver):
-    """A packet socket sends what it likes, below every route and filter."""
+@pytest.mark.parametrize("claimed", [0, 0x0806], ids=["by-the-frame", "as-arp"])
+def test_packets_without_a_socket_in_the_way(lab, driver, claimed):
+    """A packet socket sends what it likes, below every route and filter, and says what it likes of it."""
     driver.attach(lab)
     raw = lab.socket(lab.pod, socket.SOCK_RAW, socket.AF_PACKET)
     raw.bind(("eth0", 0))
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, socket.inet_aton(lab.POD),
                      socket.inet_aton("203.0.113.9"))
     tcp = struct.pack("!HHIIBBHHH", 1234, 443, 1, 0, 0x50, 0x02, 100, 0, 0)
-    raw.send(b"\xff" * 6 + b"\x02" * 6 + b"\x08\x00" + ip + tcp)
+    raw.sendto(b"\xff" * 6 + b"\x02" * 6 + b"\x08\x00" + ip + tcp, ("eth0", claimed))
     flow = driver.flow(remote="203.0.113.9")
     assert (flow["ifindex"], flow["remotePort"], flow["origin"]) == (lab.eth0, 443, "local")
     assert flow["connections"] == 1
