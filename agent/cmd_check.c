@@ -100,18 +100,27 @@ static int on_look(struct timer *timer)
 	return 0;
 }
 
+/* Names and keys of the inventory come from whoever writes objects. */
+static void complain(const char *what, const char *why)
+{
+	const struct terminal terminal = { .out = stderr, .width = 80 };
+
+	fprintf(stderr, "egress-verifier: %s", what);
+	terminal_text(&terminal, TONE_PLAIN, why);
+	fputc('\n', stderr);
+}
+
 /* What stands in the way of a verdict, for who sees an empty table. */
 static void print_conditions(const struct check *check)
 {
 	const struct source_file_stats *source = source_file_stats(check->agent->source);
 
 	if (source->last_error[0])
-		fprintf(stderr, "egress-verifier: %s\n", source->last_error);
+		complain("", source->last_error);
 	else if (source->last_refusal[0])
-		fprintf(stderr, "egress-verifier: %s\n", source->last_refusal);
+		complain("", source->last_refusal);
 	if (!check->agent->loader)
-		fprintf(stderr, "egress-verifier: no packets are observed: %s\n",
-		        check->agent->bpf_error);
+		complain("no packets are observed: ", check->agent->bpf_error);
 	if (count(check).subjects == 0)
 		fprintf(stderr, "egress-verifier: no pod of node %s uses a gateway or must\n",
 		        check->agent->config->node);
@@ -134,6 +143,9 @@ static int show(const struct check *check, const struct buf *text)
 	else
 		tables_check(&terminal, json);
 	status = tables_judge_check(json, reason);
+	/* Text says it by itself; a program that reads JSON looks at stderr for it. */
+	if (check->json && status == EXIT_UNDECIDED && reason[0])
+		complain("check: ", reason);
 	json_object_put(json);
 	return status;
 }
