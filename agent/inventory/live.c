@@ -32,15 +32,23 @@ const struct live_link *live_link_by_name(const struct live *live, const char *n
 }
 
 /*
- * kube-egress-cni names it wg0 (pkg/consts/const.go), so among several of the
- * kind that one is meant. Only the name tells a userspace WireGuard, whose link
- * is a tun.
+ * kube-egress-cni names it wg0 (pkg/consts/const.go), so among several that can
+ * be it that one is meant. Only the name tells a userspace WireGuard, whose link
+ * is a tun. A link of any other kind is none, whatever its name: what is taken
+ * for the tunnel is a way that nobody questions, and who may rename links in a
+ * pod could make eth0 it.
  */
+static bool can_be_tunnel(const struct live_link *link)
+{
+	return !link->loopback &&
+	       (strcmp(link->kind, "wireguard") == 0 || strcmp(link->kind, "tun") == 0);
+}
+
 const struct live_link *live_tunnel_link(const struct live *live)
 {
 	const struct live_link *named = live_link_by_name(live, "wg0");
 
-	if (named && !named->loopback)
+	if (named && can_be_tunnel(named))
 		return named;
 	for (size_t i = 0; i < live->n_links; i++)
 		if (strcmp(live->links[i].kind, "wireguard") == 0)

@@ -100,7 +100,7 @@ void live_clear(struct live *live);
 const struct live_link *live_link_find(const struct live *live, uint32_t ifindex);
 const struct live_link *live_link_by_name(const struct live *live, const char *name);
 
-/* The link that is the tunnel: kind wireguard, or named wg0 when its kind cannot be (userspace WireGuard is a tun). */
+/* The link that is the tunnel: of kind wireguard, or a tun (a userspace WireGuard's) named wg0. */
 const struct live_link *live_tunnel_link(const struct live *live);
 
 /* The namespace has the address, on any link. */
