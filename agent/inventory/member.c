@@ -113,6 +113,23 @@ static bool is_ours(const struct subject *subject, const char *path)
 	       there.st_ino == ours.st_ino;
 }
 
+/*
+ * A pod that may set addresses can take another's as well, and must not be
+ * taken for it: while the pod's own namespace is there and has its address, a
+ * newer one with that address is somebody else's. (The kubelet tears a pod's
+ * old network down before it makes the new one.)
+ */
+static bool keeps(const struct member *member)
+{
+	const struct subject *subject = &member->subject;
+	const struct live *live = &subject->live;
+
+	if (given(pod_of(member)->netns) || subject->netns_fd < 0 ||
+	    !is_ours(subject, subject->netns_path))
+		return false;
+	return !live->readable || live->truncated || live_has_address(live, &subject->ip);
+}
+
 static unsigned int take_netns(struct member *member, const char *path, int *fd, uint64_t inode)
 {
 	struct subject *subject = &member->subject;
@@ -124,6 +141,7 @@ static unsigned int take_netns(struct member *member, const char *path, int *fd,
 	subject->netns_path = copy;
 	subject->netns_inode = inode;
 	subject->netns_fd = take_fd(fd);
+	subject->netns_since = clock_now();
 	member->had_netns = true;
 	netns_watch_settle(member->context->netns, inode, true);
 	follow(member);
@@ -139,8 +157,12 @@ static unsigned int locate_netns(struct member *member)
 	uint64_t inode;
 	bool found;
 
+	/* In the agent's own; its links name the way of the pod's packets. */
+	if (pod_of(member)->host_network)
+		return !member->reader && follow(member) ? INVENTORY_LIVE : 0;
+
 	found = place_of(member, &path, &candidates);
-	if (found && is_ours(subject, path))
+	if (found && (is_ours(subject, path) || keeps(member)))
 		return !member->reader && follow(member) ? INVENTORY_LIVE : 0;
 	if (!found || netns_open(path, &fd, &inode) < 0) {
 		bool had = subject->netns_fd >= 0;

@@ -393,10 +393,18 @@ struct netns_watch *netns_watch_free(struct netns_watch *watch)
 
 /* Questions */
 
+/* Whose it is nobody has said yet; then the newer one. */
+static bool is_likelier(const struct namespace *namespace, const struct namespace *than)
+{
+	if (namespace->settled != than->settled)
+		return !namespace->settled;
+	return namespace->order >= than->order;
+}
+
 size_t netns_watch_find(const struct netns_watch *watch, const struct ip *ip, const char **path,
                         uint64_t *inode)
 {
-	const struct namespace *newest = NULL;
+	const struct namespace *best = NULL;
 	struct namespace *namespace, *next;
 	size_t n = 0;
 
@@ -405,12 +413,12 @@ size_t netns_watch_find(const struct netns_watch *watch, const struct ip *ip, co
 		if (!netns_addresses_have(&namespace->addresses, ip))
 			continue;
 		n++;
-		if (!newest || namespace->order >= newest->order)
-			newest = namespace;
+		if (!best || is_likelier(namespace, best))
+			best = namespace;
 	}
-	if (newest) {
-		*path = newest->path;
-		*inode = newest->inode;
+	if (best) {
+		*path = best->path;
+		*inode = best->inode;
 	}
 	return n;
 }

@@ -25,9 +25,9 @@ int netns_watch_new(struct loop *loop, const char *directory, netns_watch_change
 struct netns_watch *netns_watch_free(struct netns_watch *watch);
 
 /*
- * How many namespaces have the address; *path and *inode are the newest one's,
- * because the namespace of a pod that ends may outlive it. `path` is borrowed
- * until the next change.
+ * How many namespaces have the address; *path and *inode are the newest one's
+ * of those that nobody settled, because the namespace of a pod that ends may
+ * outlive it; without such the newest's. `path` is borrowed until the next change.
  */
 size_t netns_watch_find(const struct netns_watch *watch, const struct ip *ip, const char **path,
                         uint64_t *inode);

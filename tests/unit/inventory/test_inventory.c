@@ -526,13 +526,21 @@ static void finds_the_namespace_and_follows_it(void **state)
 	ip_in("a", "route add 10.77.0.0/16 dev eth0");
 	expect(f, "~pa:l ");
 
-	/* A newer namespace with the address: the old pod's is outlived. */
+	/* A newer namespace with the address, of one who took it: the pod's own stays its own. */
 	netns_pod("b", "10.60.1.2/24");
 	mount_as(f, "b", "cni-b");
+	ip_in("a", "route add 10.78.0.0/16 dev eth0");
+	expect(f, "~pa:l ");
+	snprintf(path, sizeof(path), "%s/cni-a", f->netns_dir);
+	assert_string_equal(f->last->netns_path, path);
+	assert_int_equal(inventory_stats(f->inventory).netns_ambiguous, 0);
+
+	/* It loses the address: then the other one has it. */
+	ip_in("a", "addr del 10.60.1.2/24 dev eth0");
 	expect(f, "~pa:nl ");
 	snprintf(path, sizeof(path), "%s/cni-b", f->netns_dir);
 	assert_string_equal(f->last->netns_path, path);
-	assert_int_equal(inventory_stats(f->inventory).netns_ambiguous, 1);
+	ip_in("a", "addr add 10.60.1.2/24 dev eth0");
 	unmount(f, "cni-b");
 	expect(f, "~pa:nl ");
 	snprintf(path, sizeof(path), "%s/cni-a", f->netns_dir);
