@@ -164,6 +164,9 @@ int subject_set_policy(struct subject *subject, const struct conflist *conflist,
 	size_t n = 0;
 	int r;
 
+	/* Borrowed from a list that may be about to go: never left behind, also without memory. */
+	policy->cluster = cluster;
+	policy->n_cluster = n_cluster;
 	if (gateway) {
 		r = build_exceptions(gateway, conflist, &list, &n);
 		if (r < 0)
@@ -177,8 +180,6 @@ int subject_set_policy(struct subject *subject, const struct conflist *conflist,
 	}
 
 	subject->cni_known = conflist->known;
-	policy->cluster = cluster;
-	policy->n_cluster = n_cluster;
 	return changed;
 }
 

@@ -35,7 +35,8 @@ struct subject {
 	struct cidr *exceptions; /* owned; backs policy.exceptions */
 	bool cni_known; /* the node's CNI configuration was readable: exceptions are complete */
 
-	int netns_fd; /* owned; -1: not found (yet) */
+	int netns_fd;              /* owned; -1: not found (yet) */
+	struct moment netns_since; /* when this one was found; wall_us 0: never yet */
 	uint64_t netns_inode;
 	char *netns_path;  /* owned; NULL: not found */
 	char *cgroup_path; /* owned; absolute; NULL: not found */
@@ -53,7 +54,7 @@ bool subject_wanted(const struct kube_pod *pod, const char *node,
 
 /*
  * Bringing one up to date; each returns whether something changed, or -ENOMEM,
- * and then the old values stay. subject_set_policy() computes the policy from
+ * and then the old values stay (but for policy.cluster, which is borrowed). subject_set_policy() computes the policy from
  * subject->gateway; without an object the last one stays, because the pod's
  * routes do too: they are written once.
  */
