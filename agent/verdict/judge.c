@@ -80,7 +80,7 @@ bool judge_comparable(const struct subject *subject)
 	       subject->gateway->prefix.n > 0;
 }
 
-static uint64_t settle_ns(const struct judge_settings *settings)
+uint64_t judge_settle_ns(const struct judge_settings *settings)
 {
 	return settings->pending_grace_ns < JUDGE_SETTLE_NS ? settings->pending_grace_ns
 	                                                    : JUDGE_SETTLE_NS;
@@ -88,11 +88,14 @@ static uint64_t settle_ns(const struct judge_settings *settings)
 
 bool judge_settling(const struct judge_input *input, const struct moment *now)
 {
-	uint64_t settle = settle_ns(input->settings);
+	uint64_t settle = judge_settle_ns(input->settings);
 	int64_t started_us = judge_pod_started_us(input->subject);
 
 	if (input->settings->once && started_us)
 		return judge_wall_age(now, started_us) < settle;
+	if (input->subject->netns_since.wall_us &&
+	    judge_age(now, &input->subject->netns_since) < settle)
+		return true;
 	return judge_age(now, &input->subject->since) < settle;
 }
 

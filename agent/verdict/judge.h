@@ -81,6 +81,7 @@ struct judge_record {
 	struct moment tunnel_bad_since; /* configuration that differs from the objects */
 	struct moment tunnel_missing_since;
 	bool tunnel_seen;
+	struct moment untunneled; /* newest look that found none; wall_us 0: never */
 	/* Comparing all routes is quadratic, so the answer is kept for as long as its inputs. */
 	uint64_t routes_key;
 	bool routes_stale;

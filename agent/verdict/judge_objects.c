@@ -50,9 +50,11 @@ static void write_unprogrammed(const struct evidence *evidence)
 /*
  * hostNetwork needs no look at the links: the CNI plugin is not run for such a
  * pod. Otherwise a tunnel that is missing right after the agent met the pod
- * may still come, because the namespace exists before ADD has ended.
+ * may still come, because the namespace exists before ADD has ended; and DEL
+ * takes the tunnel of a pod that ends a moment before its namespace goes.
  */
-static bool is_unprogrammed(const struct judge_input *input, const struct moment *now)
+static bool is_unprogrammed(const struct judge_record *record, const struct judge_input *input,
+                            const struct moment *now)
 {
 	const struct subject *subject = input->subject;
 
@@ -60,6 +62,9 @@ static bool is_unprogrammed(const struct judge_input *input, const struct moment
 		return false;
 	if (subject->host_network)
 		return true;
+	if (record->tunnel_seen &&
+	    judge_age(now, &record->tunnel_missing_since) < judge_settle_ns(input->settings))
+		return false;
 	return judge_live_complete(subject) && !subject->live.tunnel_ifindex &&
 	       !judge_settling(input, now);
 }
@@ -70,7 +75,7 @@ int judge_unprogrammed(const struct judge_record *record, const struct judge_inp
 	const struct subject *subject = input->subject;
 	int64_t started_us = judge_pod_started_us(subject);
 
-	if (!is_unprogrammed(input, now))
+	if (!is_unprogrammed(record, input, now))
 		return 0;
 
 	out->count = 1;

@@ -53,7 +53,8 @@ int judge_found(const struct judge_record *record, const struct judge_input *inp
 
 /* The gateway exists, is not being deleted and has addresses to compare with. */
 bool judge_comparable(const struct subject *subject);
-/* The agent knows the pod too short a time to conclude anything from what is missing. */
+/* The agent knows the pod, or its namespace, too short a time to conclude anything from what is missing. */
+uint64_t judge_settle_ns(const struct judge_settings *settings);
 bool judge_settling(const struct judge_input *input, const struct moment *now);
 /* The agent saw the gateway object change while it knew the pod already. */
 bool judge_gateway_edited(const struct subject *subject);

@@ -199,6 +199,16 @@ static void weigh(struct judge_record *record, const struct judge_input *input,
 		record->alone_since = (struct moment){ 0 };
 }
 
+/*
+ * The namespace exists before CNI ADD has made tunnel and routes: a question
+ * asked in between leaves past the gateway, and that is not the pod's state.
+ */
+static bool coming_up(const struct judge_record *record, const struct judge_input *input,
+                      const struct moment *now)
+{
+	return record->untunneled.wall_us && judge_settling(input, now);
+}
+
 void judge_round(struct judge_record *record, const struct judge_input *input,
                  const struct probe_result *results, size_t n, const struct moment *now)
 {
@@ -226,6 +236,8 @@ void judge_round(struct judge_record *record, const struct judge_input *input,
 		apply_good(record, &round, now);
 	else if (round.wrong && gateway_settling(input, now))
 		sentence_add(record->round_reason, REASON_MAX, "; the gateway has just changed");
+	else if (round.wrong && coming_up(record, input, now))
+		sentence_add(record->round_reason, REASON_MAX, "; the pod is being set up");
 	else if (round.wrong)
 		apply_wrong(record, input, &round, &first, now);
 }

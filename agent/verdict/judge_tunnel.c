@@ -129,8 +129,11 @@ static enum tunnel_fault fault_of_traffic(const struct judge_record *record,
 	                                                                 : TUNNEL_GOOD;
 }
 
-static void track_presence(struct judge_record *record, const struct subject *subject)
+static void track_presence(struct judge_record *record, const struct subject *subject,
+                           const struct moment *now)
 {
+	if (subject->live.readable && !subject->live.tunnel_ifindex)
+		record->untunneled = *now;
 	if (!judge_live_complete(subject))
 		return;
 	if (subject->live.tunnel_ifindex) {
@@ -167,8 +170,7 @@ void judge_track_tunnel(struct judge_record *record, const struct judge_input *i
 	const struct subject *subject = input->subject;
 	const struct live_peer *peer;
 
-	(void)now;
-	track_presence(record, subject);
+	track_presence(record, subject, now);
 	if (!is_judged(subject)) {
 		record->tunnel_known = false;
 		record->tunnel_unanswered = record->tunnel_bad_since = (struct moment){ 0 };

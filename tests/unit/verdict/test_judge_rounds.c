@@ -88,6 +88,38 @@ static void judges_by_the_objects_of_now(void **state)
 	world_clear(&w);
 }
 
+/* The namespace is found while CNI ADD still works in it. */
+static void pod_is_being_set_up(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	w.subject.netns_since = at(10);
+	w.subject.live.tunnel_ifindex = 0;
+	world_judge(&w, 10);
+	w.subject.live.tunnel_ifindex = WORLD_WG0;
+	ROUND(&w, 11, OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND);
+	world_judge(&w, 11);
+	assert_int_equal(w.n_findings, 0);
+	expect_reason(&w, "coming up", "the pod is being set up");
+
+	/* It stays so: that is its state. */
+	ROUND(&w, 15, OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND);
+	world_judge(&w, 15);
+	expect(&w, "up", STATE_VIOLATED, KIND(WRONG_SOURCE_ADDRESS));
+	world_clear(&w);
+
+	/* One that was complete when it was met has no such excuse. */
+	world_init(&w);
+	w.subject.netns_since = at(10);
+	world_judge(&w, 10);
+	ROUND(&w, 11, OUTBOUND, OUTBOUND, OUTBOUND, OUTBOUND);
+	world_judge(&w, 11);
+	expect(&w, "complete", STATE_VIOLATED, KIND(WRONG_SOURCE_ADDRESS));
+	world_clear(&w);
+}
+
 static void proof_goes_stale(void **state)
 {
 	struct world w;
@@ -479,6 +511,7 @@ int main(void)
 		cmocka_unit_test(wrong_address_opens_at_once_and_ends_after_two_good_rounds),
 		cmocka_unit_test(does_not_flap),
 		cmocka_unit_test(judges_by_the_objects_of_now),
+		cmocka_unit_test(pod_is_being_set_up),
 		cmocka_unit_test(proof_goes_stale),
 		cmocka_unit_test(tells_a_dead_gateway_from_a_dead_echo),
 		cmocka_unit_test(answer_from_before_the_silence_vouches_for_nothing),
