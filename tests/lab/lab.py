@@ -17,7 +17,7 @@ Pods    lab.pod(name) · lab.add_pod(name, sgc="blue") · lab.add_pods([…]) in
         lab.delete_pod(name) · lab.delete_pods([…])
         add_pod(…, wg=False): annotated, but started before the annotation: no wg0
         add_pod(…, host_network=True), labels={}, annotations={}, annotate=False (the agent must find namespace and
-        cgroup by itself), namespace="payments"
+        cgroup by itself), namespace="payments", cgroup="kubepods/pod{uid}" (where below the lab's)
         pod: .ip .net .uid .cgroup .netns_path .tunnel; .curl(url) .tcp(ip, port, count) .udp(…) .ping(ip) .hold(ip)
         .serve(port) .run(argv) .start(argv) .traffic(…); .routes() .packets(device) .conntrack()
 SGCs    lab.sgcs[("payments", "blue")] · lab.add_sgc(name, …) with a data path of its own · lab.remove_sgc(name)

@@ -26,7 +26,7 @@ class Pod:
     """Made by Lab.add_pod(). `wg_exclude` is what spec.excludeCidrs was when the routes were written."""
 
     def __init__(self, lab, name, namespace, number, *, sgc=None, wg=True, labels=None, annotations=None, annotate=True,
-                 host_network=False, created=None):
+                 host_network=False, created=None, cgroup="kubepods/burstable/pod{uid}"):
         self.lab, self.name, self.namespace, self.number = lab, name, namespace, number
         self.sgc = sgc  # the annotation's value
         self.labels = {"app": name} if labels is None else labels
@@ -37,7 +37,8 @@ class Pod:
         self.tunnel = self.key = None
         self.alive = True
         self.processes = []
-        self.cgroup = f"{lab.cgroup}/kubepods/burstable/pod{self.uid}"
+        # As the kubelet's driver names it: cgroupfs {uid}, systemd {escaped}.
+        self.cgroup = f"{lab.cgroup}/" + cgroup.format(uid=self.uid, escaped=self.uid.replace("-", "_"))
         os.makedirs(f"{self.cgroup}/main", exist_ok=True)
         if host_network:
             self.ip, self.net = layout.WORKER_IP, lab.worker.net
