@@ -337,24 +337,46 @@ static int attach_inside(void *arg)
 	return result;
 }
 
+static bool is_observed(const struct links *links, uint32_t ifindex)
+{
+	for (size_t i = 0; i < links->n; i++)
+		if (links->items[i].ifindex == ifindex)
+			return true;
+	return false;
+}
+
+/*
+ * There is room for FLOW_LINKS_MAX. A pod that makes more must not get rid of
+ * us by that: what is observed stays so, then they come in their order.
+ */
+static size_t choose(const struct links *links, const struct flow_link *given, size_t n_given,
+                     struct flow_link chosen[static FLOW_LINKS_MAX])
+{
+	size_t n = 0;
+
+	for (int known = 1; known >= 0; known--)
+		for (size_t i = 0; i < n_given && n < FLOW_LINKS_MAX; i++)
+			if (is_observed(links, given[i].ifindex) == known)
+				chosen[n++] = given[i];
+	return n;
+}
+
 int flow_loader_attach(struct flow_loader *loader, uint32_t number, const char *uid, int netns_fd,
                        const struct flow_link *links, size_t n_links,
                        struct flow_loader_error *error)
 {
-	struct attach_call call = { loader, NULL, links, n_links, error };
+	struct flow_link chosen[FLOW_LINKS_MAX];
+	struct attach_call call = { loader, NULL, chosen, 0, error };
 	int r;
 
 	/* io/netns takes -1 for the node's own namespace: a pod without one must not end up there. */
 	if (netns_fd < 0)
 		return flow_loader_fail(error, -EINVAL,
 		                        "pod %s: its network namespace is not known", uid);
-	if (n_links > FLOW_LINKS_MAX)
-		return flow_loader_fail(error, -E2BIG,
-		                        "pod %s has %zu interfaces; at most %d are observed", uid,
-		                        n_links, FLOW_LINKS_MAX);
 	r = claim(loader, number, uid, error, &call.subject);
 	if (r < 0)
 		return r;
+	call.n_links = choose(&call.subject->links, links, n_links, chosen);
 	if (!loader->tcx) {
 		fd_closep(&call.subject->netns_fd);
 		call.subject->netns_fd = fcntl(netns_fd, F_DUPFD_CLOEXEC, 0);
@@ -366,6 +388,10 @@ int flow_loader_attach(struct flow_loader *loader, uint32_t number, const char *
 		return flow_loader_fail(error, r,
 		                        "cannot enter the network namespace of pod %s: %s", uid,
 		                        strerror(-r));
+	if (r == 0 && n_links > FLOW_LINKS_MAX)
+		return flow_loader_fail(error, -E2BIG,
+		                        "pod %s has %zu interfaces; at most %d are observed", uid,
+		                        n_links, FLOW_LINKS_MAX);
 	return r;
 }
 

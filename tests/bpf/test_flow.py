@@ -612,6 +612,23 @@ def test_links_come_and_go(lab, driver):
     driver.attach(lab, links=f"{lab.eth0}")
 
 
+def test_more_links_than_are_observed(lab, start):
+    """Those that are observed stay so, also for the next agent, wherever they are in the list."""
+    lab.route("eth0")
+    for takes_over in False, True:
+        driver = start()
+        if not takes_over:
+            driver.attach(lab, links=f"{lab.eth0}")
+        many = " ".join(str(9000 + i) for i in range(18))
+        answer = driver.ask(f"attach 7 uid-7 /run/netns/{lab.pod} {many} {lab.eth0}", ok=False)
+        assert "19 interfaces; at most 16" in answer["text"]
+        ours, theirs, _ = pair(lab, port=8080 + takes_over)
+        echo_once(theirs, ours)
+        assert driver.flow(remotePort=8080 + takes_over)["connections"] == 1
+        if not takes_over:
+            driver.kill()
+
+
 def test_a_namespace_that_was_made_anew(lab, start):
     """The same pod, restarted with a new sandbox: the same indexes mean other interfaces."""
     driver = start()
@@ -658,8 +675,6 @@ def test_the_classic_hook(lab, start):
 
 def test_errors_name_what_is_missing(lab, start, bpffs):
     driver = start()
-    answer = driver.ask(f"attach 7 uid /run/netns/{lab.pod} " + " ".join(["1"] * 17), ok=False)
-    assert "at most 16" in answer["text"]
     assert driver.ask("attach 512 uid /run/netns/x 2", ok=False)["answer"] == -errno.EINVAL
     assert "not known" in driver.ask("attach 7 uid /run/netns/x 2", ok=False)["text"]
     assert "cannot enter" in driver.ask("attach 7 uid /etc/passwd 2", ok=False)["text"]
