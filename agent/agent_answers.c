@@ -82,28 +82,32 @@ static void say(struct report_condition_state *out, bool ok, const char *reason)
 	snprintf(out->reason, sizeof(out->reason), "%.*s", (int)sizeof(out->reason) - 1, reason);
 }
 
+/*
+ * Not ready until every pod that was there at the start is observed. Later one
+ * pod that cannot be is said, here and in its subject, but does not make the
+ * agent unready: whoever makes a pod must not be able to stop a rollout.
+ */
 static void bpf_condition(const struct agent *agent, struct report_condition_state *out)
 {
 	if (!agent->loader) {
 		say(out, false, agent->bpf_error);
 		return;
 	}
+	if (!agent->claimed && agent_flows_attaching(agent)) {
+		say(out, false, "pods are being attached");
+		return;
+	}
+	say(out, true, "");
 	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
 		const struct watched *watched = agent->watched[i];
 
-		if (watched && watched->attach_due) {
-			say(out, false, "pods are being attached");
-			return;
-		}
 		if (watched && watched->attach_error[0]) {
-			say(out, false, "");
-			snprintf(out->reason, sizeof(out->reason), "%s/%s: %.100s",
+			snprintf(out->reason, sizeof(out->reason), "not observed: %s/%s: %.100s",
 			         watched->subject->namespace, watched->subject->pod,
 			         watched->attach_error);
 			return;
 		}
 	}
-	say(out, true, "");
 }
 
 static void inventory_condition(const struct agent *agent, struct report_condition_state *out)

@@ -53,7 +53,9 @@ static bool same_text(const char *a, const char *b)
 static bool same_echo(const struct config_echo *a, const struct config_echo *b)
 {
 	return strcmp(a->name, b->name) == 0 && same_text(a->url, b->url) &&
-	       same_text(a->stun, b->stun);
+	       same_text(a->stun, b->stun) && same_text(a->json, b->json) &&
+	       same_text(a->key, b->key) && a->has_resolve == b->has_resolve &&
+	       (!a->has_resolve || memcmp(&a->resolve, &b->resolve, sizeof(a->resolve)) == 0);
 }
 
 /* Where the results of each echo belong now. */

@@ -21,8 +21,11 @@ static int validate(const char *path)
 		fprintf(stderr, "%s\n", error);
 		return EXIT_USAGE;
 	}
-	config_free(config);
 	printf("%s: valid\n", path);
+	if (!config->source_file)
+		fprintf(stderr, "%s: inventory.source: this version of the agent takes only file\n",
+		        path);
+	config_free(config);
 	return 0;
 }
 

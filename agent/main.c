@@ -33,6 +33,15 @@ static void usage(FILE *out)
 	        "decided.\n");
 }
 
+/* An answer that did not get out was not given: a full disk must not look like a good verdict. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "egress-verifier: cannot write the answer\n");
+	return EXIT_UNDECIDED;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -49,7 +58,7 @@ int main(int argc, char **argv)
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+			return finish(commands[i].run(argc - 1, argv + 1));
 
 	fprintf(stderr,
 	        "egress-verifier: unknown command %s, expected one of those that --help lists\n",

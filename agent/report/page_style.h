@@ -36,7 +36,8 @@
 	"table{width:100%;border-collapse:collapse;background:var(--card);"                        \
 	"border:1px solid var(--line);border-radius:10px;border-spacing:0;overflow:hidden}"        \
 	"th,td{text-align:left;padding:8px 12px;vertical-align:top}"                               \
-	"td.any{overflow-wrap:anywhere;min-width:9em}th{white-space:nowrap;font-size:13px;font-weight:600;"      \
+	"td.any{overflow-wrap:anywhere;min-width:9em}th{white-space:nowrap;font-size:13px;font-"   \
+	"weight:600;"                                                                              \
 	"color:var(--dim);border-bottom:1px solid var(--line)}"                                    \
 	"tr+tr td{border-top:1px solid var(--line)}"                                               \
 	"td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"                            \

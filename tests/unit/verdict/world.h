@@ -208,13 +208,15 @@ static inline void world_live(struct world *w)
 		                          .rx_bytes = 1000,
 		                          .tx_bytes = 1000 };
 	memset(w->peers[0].key, 7, sizeof(w->peers[0].key));
-	*live = (struct live){ .readable = true,
-		               .read_at = at(0),
-		               .links = w->links,
-		               .n_links = 3,
-		               .routes = w->routes,
-		               .tunnel_ifindex = WORLD_WG0,
-		               .tunnel = { .readable = true, .read_at = at(0), .peers = w->peers, .n_peers = 1 } };
+	*live = (struct live){
+		.readable = true,
+		.read_at = at(0),
+		.links = w->links,
+		.n_links = 3,
+		.routes = w->routes,
+		.tunnel_ifindex = WORLD_WG0,
+		.tunnel = { .readable = true, .read_at = at(0), .peers = w->peers, .n_peers = 1 }
+	};
 	world_routes(w);
 	world_rules(w);
 }
