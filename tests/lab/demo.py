@@ -33,17 +33,19 @@ class Demo:
         print()
         print(paint("1", f"{self.step}. {text}"), flush=True)
 
-    def show(self, *command, lines=16):
-        """A command of the product, as a user would type it."""
-        print(paint("2", f"   $ egress-verifier {' '.join(command)}"))
-        code, out, err = self.agent.cli(*command)
+    def show(self, *command, code, lines=30):
+        """A command of the product as a user would type it, with the width of a terminal, and its exit status."""
+        print(paint("2", f"\n$ egress-verifier {' '.join(command)}"))
+        ended, out, err = self.agent.cli(*command)
         rows = (out + err).rstrip().splitlines()
-        for row in rows[:lines]:
-            print(f"   {row}")
+        print("\n".join(rows[:lines]))
         if len(rows) > lines:
-            print(f"   … {len(rows) - lines} more lines")
+            print(f"… {len(rows) - lines} more lines")
+        print(paint("2", f"exit status {ended}\n"))
+        if ended != code:
+            self.failures += 1
+            print(paint("31", "   NOT ") + f"exit status {code}")
         sys.stdout.flush()
-        return code
 
     def expect(self, what, find):
         """find() waits for a verdict and returns what to say about it."""
@@ -52,8 +54,8 @@ class Demo:
             said = find()
             print(paint("32", "   ok  "), end="")
             print(f"{what} ({time.monotonic() - begin:.2f} s)")
-            if said:
-                say(said, "       ")
+            for sentence in said or []:
+                say(sentence, "       ")
         except (LabError, OSError, KeyError) as error:
             self.failures += 1
             print(paint("31", "   NOT "), end="")
@@ -64,8 +66,7 @@ class Demo:
     def violation(self, kind, pod):
         def find():
             found = self.agent.wait_violation(kind, pod)
-            remedy = found.get("remedy")
-            return f"{found.get('reason', '')}" + (f" Remedy: {remedy}" if remedy else "")
+            return [found["reason"], f"To do: {found['remedy']}"]
         self.expect(f"violation {kind} of {pod}", find)
 
     def resolved(self, kind, pod):
@@ -77,7 +78,7 @@ class Demo:
     def verified(self, pod):
         def find():
             subject = self.agent.wait_state(pod, "verified", 20)
-            return f"seen as {subject['observed']['address']}, allowed: {', '.join(subject['expected']['addresses'])}"
+            return [f"seen as {subject['observed']['address']}, allowed: {', '.join(subject['expected']['addresses'])}"]
         self.expect(f"{pod} is verified", find)
 
     # The story
@@ -87,7 +88,7 @@ class Demo:
         say("Pod pa belongs to gateway configuration blue, 203.0.113.68/31. Three echoes on the internet "
             "are asked from inside the pod which address they see.", "   ")
         self.verified("pa")
-        self.show("status")
+        self.show("status", code=0)
 
     def unprogrammed(self):
         self.title("A pod that started before it was annotated: no wg0, and it sends")
@@ -95,17 +96,19 @@ class Demo:
         sender = pod.traffic("tcp", layout.ECHOES["echo1"], layout.TCP_TALK_PORT, "--forever", "--interval", "0.2")
         self.violation("unprogrammed-pod", "late")
         self.violation("gateway-bypass", "late")
-        self.show("flows", "--pod", "payments/late")
+        self.show("flows", "--pod", "payments/late", code=1)
+        self.show("explain", "--pod", "payments/late", "--to", layout.ECHOES["echo1"], code=1)
         sender.kill()
         self.lab.delete_pod("late")
 
     def moved(self):
         self.title("The default route moves from wg0 to eth0 while traffic runs")
+        say("Noticed by the packets themselves, not by the next round of questions.", "   ")
         held = self.lab.pod("pa").hold(layout.ECHOES["echo1"], timeout=0.5)
         held.wait_line(" ok")
         self.lab.move_default_route("pa", "eth0")
         self.violation("gateway-bypass", "pa")
-        self.show("violations")
+        self.show("violations", code=1)
         self.lab.move_default_route("pa", "wg0")
         held.kill()
         self.resolved("gateway-bypass", "pa")
@@ -137,13 +140,13 @@ class Demo:
         for part in (self.healthy, self.unprogrammed, self.moved, self.translated, self.inbound):
             part()
         self.title("At the end")
-        self.show("violations")
-        self.show("status")
-        print()
+        self.show("violations", code=0)
+        self.show("status", code=0)
         if self.failures:
             print(paint("31", f"{self.failures} verdicts were not the expected ones."))
             return 1
         print(paint("32", "Every verdict was the expected one."))
+        print("A lab to try things in: tests/lab/lab.py shell pa (see tests/lab/README.md)")
         return 0
 
 
