@@ -37,6 +37,7 @@ static void on_subject_changed(void *user, struct subject *subject, unsigned int
 {
 	struct agent *agent = user;
 	struct watched *watched = agent->watched[subject->number];
+	bool reread = watched && watched->live_read_ns != subject->live.read_at.mono_ns;
 	struct moment now = clock_now();
 
 	if (!watched)
@@ -45,8 +46,13 @@ static void on_subject_changed(void *user, struct subject *subject, unsigned int
 		agent_probes_follow(agent, watched);
 	if (what & (INVENTORY_NETNS | INVENTORY_LIVE))
 		agent_flows_attach(agent, watched);
-	if (what & (INVENTORY_GATEWAY | INVENTORY_LIVE | INVENTORY_POD))
+	/*
+	 * A tunnel's counters alone change no flow's way, but every few seconds; finding
+	 * a subject's flows means looking at all of them.
+	 */
+	if (what & (INVENTORY_GATEWAY | INVENTORY_POD) || (what & INVENTORY_LIVE && reread))
 		agent_flows_classify(agent, watched);
+	watched->live_read_ns = subject->live.read_at.mono_ns;
 	if (what & (INVENTORY_GATEWAY | INVENTORY_POD))
 		agent_probes_soon(agent, watched);
 	agent_judge_now(agent, watched, &now);

@@ -29,6 +29,7 @@ struct watched {
 	struct probe_result *round; /* owned; ECHOES_MAX of the running round, else NULL */
 	size_t n_round;
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
+	uint64_t live_read_ns;    /* of the live configuration that flows were classified by */
 	bool observing;           /* the packet programs are attached */
 	bool attach_due;          /* they are about to be */
 	bool announced;           /* its first state was reported */
