@@ -187,26 +187,19 @@ def traffic():
 
 
 def lay_pods(lab):
-    """PODS pods whose wg0 is a veth into the gateway namespace: its SNAT and the platform's, without 250 wireguard-go."""
+    """PODS pods whose wg0 is a plain tun into the gateway namespace: its SNAT and the platform's, no wireguard-go."""
     pods = lab.add_pods([{"name": f"p{number}", "sgc": "blue", "wg": False} for number in range(PODS)])
     gateway = lab.gateways["gw1"]
-    links, here = [], []
-    for number, pod in enumerate(pods):
-        mac = f"02:00:00:{{}}:{number >> 8:02x}:{number & 255:02x}"
-        links.append(f"link add t{number} address {mac.format('01')} netns {gateway.gwns} type veth "
-                     f"peer name wg0 address {mac.format('02')} netns {pod.net}")
-        here += [f"link set t{number} up", f"route add {pod.ip}/32 dev t{number}",
-                 f"neigh add {pod.ip} lladdr {mac.format('02')} dev t{number}"]
-        pod.wg_lines = ["link set wg0 up", "addr add 169.254.1.2/32 dev wg0",
-                        f"neigh add 169.254.1.1 lladdr {mac.format('01')} dev wg0",
-                        "route del default", "route add 169.254.1.1/32 dev wg0 scope link",
-                        f"route add default via 169.254.1.1 dev wg0 src {pod.ip}",
-                        *(f"route add {cidr} via {layout.POD_GATEWAY_IP} dev eth0 proto static"
-                          for cidr in (*lab.sgc("blue").exclude, *layout.CNI_EXCLUDED))]
-    host.ip_batch(links)
-    host.ip_batch([*here, "route add blackhole 100.64.0.0/10"], gateway.gwns)
+    ends = [text for pod in pods for text in (pod.netns_path, pod.ip)]
+    carrier = lab.start(None, [LOAD, "tunnels", f"{host.NETNS_DIR}/{gateway.gwns}", *ends], "tunnels", log=False)
+    carrier.wait_line("ready")
+    host.ip_batch(["link set bench0 up", "route add 10.60.0.0/16 dev bench0", "route add blackhole 100.64.0.0/10"],
+                  gateway.gwns)
+    excluded = [*lab.sgc("blue").exclude, *layout.CNI_EXCLUDED]
     for pod in pods:
-        host.ip_batch(pod.wg_lines, pod.net)
+        host.ip_batch(["link set wg0 up", "route del default", f"route add default dev wg0 src {pod.ip}",
+                       *(f"route add {cidr} via {layout.POD_GATEWAY_IP} dev eth0 proto static" for cidr in excluded)],
+                      pod.net)
     with host.inside(gateway.gwns):
         host.run(["iptables-nft", "-t", "nat", "-A", "POSTROUTING", "-o", "host0", "-s", "10.60.0.0/16",
                   "-j", "SNAT", "--to-source", lab.sgc("blue").secondary("gw1")])
