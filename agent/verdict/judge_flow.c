@@ -122,9 +122,15 @@ static bool violates_absence(const struct subject *subject, const struct flow *f
 
 void judge_flow(const struct subject *subject, struct flow *flow, enum violation_kind *kind)
 {
+	enum path path = path_taken(subject, flow);
 	enum violation_kind found;
 
-	flow->path = (uint8_t)path_taken(subject, flow);
+	/*
+	 * The interface is gone, or cannot be read now: what was known of the flow
+	 * while it could be still holds. Else a pod could end its violation by hiding.
+	 */
+	if (path != PATH_UNKNOWN || !flow->offending)
+		flow->path = (uint8_t)path;
 	flow->offending = false;
 	if (flow->key.origin == FLOW_REMOTE)
 		return;

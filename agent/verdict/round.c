@@ -176,7 +176,9 @@ static void weigh_group(const struct round_input *input, bool udp, struct round 
 
 	find_agreement(round, udp, group);
 	group->quorum = at_most(quorum, group->capable);
-	group->good = group->quorum && group->allowed >= group->quorum;
+	/* As many that agree on another address as have to agree: neither side has proved anything. */
+	group->good = group->quorum && group->allowed >= group->quorum &&
+	              (group->quorum == 1 || group->agree < group->quorum);
 	if (group->quorum && group->agree >= group->quorum && group->allowed == 0)
 		doubt(input, round, udp, group);
 	round->good |= group->good;

@@ -121,6 +121,28 @@ static void classifies(void **state)
 }
 
 /* Without cluster CIDRs too: the next hop's link route is the CNI plugin's own. */
+/* A pod must not end its violation by making its links unreadable or by deleting one. */
+static void what_was_known_of_a_flow_holds_while_nothing_can_be_read(void **state)
+{
+	struct flow flow = { .key = { .remote = ip_of("192.0.2.1"),
+		                      .ifindex = WORLD_ETH0,
+		                      .protocol = IPPROTO_TCP } };
+	enum violation_kind kind;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	judge_flow(&w.subject, &flow, &kind);
+	assert_true(flow.offending);
+	w.subject.live.readable = false;
+	kind = _VIOLATION_KIND_MAX;
+	judge_flow(&w.subject, &flow, &kind);
+	assert_true(flow.offending);
+	assert_int_equal(kind, GATEWAY_BYPASS);
+	assert_int_equal(flow.path, PATH_DIRECT);
+	world_clear(&w);
+}
+
 static void the_next_hop_is_no_egress(void **state)
 {
 	static const struct {
@@ -298,6 +320,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(classifies),
+		cmocka_unit_test(what_was_known_of_a_flow_holds_while_nothing_can_be_read),
 		cmocka_unit_test(the_next_hop_is_no_egress),
 		cmocka_unit_test(every_protocol_alike),
 		cmocka_unit_test(bypass_carries_destination_port_and_count),

@@ -296,6 +296,21 @@ static void weighs_one_round(void **state)
 	}
 }
 
+static void two_quorums_against_each_other_prove_nothing(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	for (size_t i = 0; i < WORLD_ECHOES; i++)
+		w.settings.echo_udp[i] = false;
+	world_control(&w, 0.5, OUTBOUND);
+	ROUND(&w, 1, GOOD, GOOD, OUTBOUND, OUTBOUND);
+	world_judge(&w, 1);
+	expect(&w, "half by another way", STATE_UNVERIFIED, 0);
+	world_clear(&w);
+}
+
 /* Two echoes over each: one liar of each transport makes no quorum of two. */
 static void transports_are_weighed_apart(void **state)
 {
@@ -533,6 +548,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(weighs_one_round),
+		cmocka_unit_test(two_quorums_against_each_other_prove_nothing),
 		cmocka_unit_test(transports_are_weighed_apart),
 		cmocka_unit_test(lone_accuser_needs_the_nodes_answers),
 		cmocka_unit_test(learns_later_whose_address_it_is),
