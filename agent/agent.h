@@ -37,7 +37,7 @@ struct watched {
 	char attach_error[256]; /* why it is not observed; "" when it is */
 	struct flow_ref *offending; /* owned; flows that took a wrong way, newest last */
 	size_t n_offending, offending_capacity;
-	uint64_t offending_refused; /* beyond OFFENDING_MAX: counted in the evidence, not listed */
+	uint64_t offending_refused; /* beyond OFFENDING_MAX: the oldest gave way */
 };
 
 struct agent_options {
@@ -60,6 +60,7 @@ struct agent {
 	struct flow_reader *reader;
 	char bpf_error[256];
 	struct timer attach_timer;
+	unsigned int ticks;
 	bool claimed; /* what an earlier run left was taken over or removed */
 
 	struct schedule *schedule;

@@ -29,7 +29,10 @@ static void remember_offending(struct watched *watched, const struct flow *flow)
 		}
 	}
 	if (watched->n_offending == watched->offending_capacity) {
-		watched->offending_refused++;
+		/* The newest are what goes on now; old ones may have ended long ago. */
+		if (watched->offending_capacity)
+			watched->offending[watched->offending_refused++ %
+			                   watched->offending_capacity] = ref;
 		return;
 	}
 	watched->offending[watched->n_offending++] = ref;
@@ -101,19 +104,27 @@ static void on_adopted(void *user, uint32_t number, const char *uid)
 		         strerror(-r), NULL);
 }
 
+/* What matters first: the programs take FLOW_LINKS_MAX, and a pod may add interfaces at will. */
+static unsigned int rank_of(const struct live *live, const struct live_link *link)
+{
+	if (link->ifindex == live->tunnel_ifindex)
+		return 0;
+	return strcmp(link->kind, "veth") == 0 ? 1 : 2;
+}
+
 static size_t links_of(const struct subject *subject, struct flow_link *out)
 {
 	const struct live *live = &subject->live;
 	size_t n = 0;
 
-	for (size_t i = 0; i < live->n_links && n < LIVE_LINKS_MAX; i++) {
-		if (live->links[i].loopback)
-			continue;
-		out[n++] = (struct flow_link){
-			.ifindex = live->links[i].ifindex,
-			.is_tunnel = live->links[i].ifindex == live->tunnel_ifindex,
-		};
-	}
+	for (unsigned int rank = 0; rank <= 2; rank++)
+		for (size_t i = 0; i < live->n_links && n < LIVE_LINKS_MAX; i++) {
+			const struct live_link *link = &live->links[i];
+
+			if (!link->loopback && rank_of(live, link) == rank)
+				out[n++] = (struct flow_link){ .ifindex = link->ifindex,
+					                       .is_tunnel = rank == 0 };
+		}
 	return n;
 }
 
@@ -150,6 +161,12 @@ static void attach(struct agent *agent, struct watched *watched)
 		         subject->pod, "reason", error.text, NULL);
 }
 
+/* A listed pod whose namespace or cgroup is not found yet. */
+static bool is_awaited(void *user, uint32_t number)
+{
+	return ((struct agent *)user)->watched[number] != NULL;
+}
+
 /*
  * What no listed pod claimed belongs to pods that went while no agent was here.
  * Their numbers are given away again, and their flows must not go with them. An
@@ -159,8 +176,7 @@ static void drop_unclaimed(struct agent *agent)
 {
 	if (agent->claimed || !agent->source || source_file_stats(agent->source)->reloads == 0)
 		return;
-	agent->claimed = true;
-	flow_loader_drop_unclaimed(agent->loader);
+	agent->claimed = flow_loader_drop_unclaimed(agent->loader, is_awaited, agent);
 	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
 		if (!agent->watched[i])
 			flow_table_remove_subject(agent->flows, i);
@@ -198,8 +214,11 @@ void agent_flows_attach(struct agent *agent, struct watched *watched)
 		         agent->bpf_error);
 		return;
 	}
-	if (!can_attach(watched->subject))
+	if (!can_attach(watched->subject)) {
+		watched->observing = false;
+		watched->attach_error[0] = '\0';
 		return;
+	}
 	if (flow_loader_is_attached(agent->loader, watched->subject->number)) {
 		attach(agent, watched); /* only what changed costs */
 		return;
@@ -245,9 +264,19 @@ int agent_flows_start(struct agent *agent)
 	                       &agent->reader);
 }
 
+/* Ticks between two tries of what failed: a link may have come right without any event. */
+#define RETRY_TICKS 10
+
 void agent_flows_settle(struct agent *agent)
 {
-	if (agent->loader && !agent->claimed)
+	bool retry = ++agent->ticks % RETRY_TICKS == 0;
+
+	if (!agent->loader)
+		return;
+	for (size_t i = 0; retry && i < SUBJECTS_MAX; i++)
+		if (agent->watched[i] && agent->watched[i]->attach_error[0])
+			agent->watched[i]->attach_due = true;
+	if (!agent->claimed || retry)
 		(void)timer_set(&agent->attach_timer, 0, 0);
 }
 

@@ -124,7 +124,7 @@ int agent_probes_pump(struct agent *agent)
 	struct schedule_probe due;
 
 	/* Attaching keeps the loop from answers that are in time: they would look late. */
-	if (agent_flows_attaching(agent))
+	if (!agent->schedule || agent_flows_attaching(agent))
 		return 0; /* called again when it is over */
 	while (schedule_next(agent->schedule, now.mono_ns, &due))
 		start(agent, &due);
@@ -228,7 +228,8 @@ void agent_probes_follow(struct agent *agent, struct watched *watched)
 	if (inode == watched->scheduled_inode)
 		return;
 	agent_probes_forget(agent, watched);
-	if (!inode || agent->config->n_echoes == 0)
+	/* Without a gateway no answer would be right, and the question would be the pod's only traffic. */
+	if (!inode || !subject->gateway_name || agent->config->n_echoes == 0)
 		return;
 	schedule_add(agent->schedule, subject->number, subject->generation, subject->uid,
 	             now.mono_ns);

@@ -231,12 +231,19 @@ void flow_loader_adopted(struct flow_loader *loader, flow_loader_adopted_fn fn, 
 	}
 }
 
-void flow_loader_drop_unclaimed(struct flow_loader *loader)
+bool flow_loader_drop_unclaimed(struct flow_loader *loader, flow_loader_keep_fn keep, void *user)
 {
+	bool done = true;
+
 	for (uint32_t i = 0; i < SUBJECTS_MAX; i++) {
-		if (loader->subjects[i] && !loader->subjects[i]->claimed)
+		if (!loader->subjects[i] || loader->subjects[i]->claimed)
+			continue;
+		if (keep && keep(user, i))
+			done = false;
+		else
 			detach(loader, i);
 	}
+	return done;
 }
 
 /* The subject's entry, new when there is none or when the number had another pod. */

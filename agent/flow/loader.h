@@ -43,11 +43,14 @@ struct flow_loader *flow_loader_free(struct flow_loader *loader, bool keep);
 /*
  * Subjects found attached by an earlier run, before they are attached anew.
  * uid is as flow_loader_pin_name() writes it. What is not attached until
- * flow_loader_drop_unclaimed() is detached there.
+ * flow_loader_drop_unclaimed() is detached there, unless keep() says that its
+ * pod is still awaited.
  */
 typedef void (*flow_loader_adopted_fn)(void *user, uint32_t number, const char *uid);
 void flow_loader_adopted(struct flow_loader *loader, flow_loader_adopted_fn fn, void *user);
-void flow_loader_drop_unclaimed(struct flow_loader *loader);
+typedef bool (*flow_loader_keep_fn)(void *user, uint32_t number);
+/* True when nothing is left that keep() spared. */
+bool flow_loader_drop_unclaimed(struct flow_loader *loader, flow_loader_keep_fn keep, void *user);
 
 #define FLOW_UID_MAX 64
 /* The uid in the form that names pins: what is not [A-Za-z0-9-] becomes '_', the rest is cut. Returns buf. */

@@ -195,7 +195,7 @@ static void do_drop(struct driver *driver, char **words, size_t n)
 
 	(void)words;
 	(void)n;
-	flow_loader_drop_unclaimed(driver->loader);
+	(void)flow_loader_drop_unclaimed(driver->loader, NULL, NULL);
 	answer(0, &none);
 }
 
