@@ -274,9 +274,20 @@ static enum subject_state unproven(const struct judge_record *record,
 	return STATE_UNVERIFIED;
 }
 
+/*
+ * An annotation may name any namespace, and whoever makes a pod writes its
+ * annotations: proofs from a namespace without the pod's address are another's.
+ */
+static bool is_elsewhere(const struct subject *subject)
+{
+	return subject->has_ip && !subject->host_network && judge_live_complete(subject) &&
+	       subject->live.n_addresses > 0 && !live_has_address(&subject->live, &subject->ip);
+}
+
 void judge_state(struct judge_record *record, const struct judge_input *input, size_t open,
                  const struct moment *now)
 {
+	char address[IP_TEXT_MAX];
 	enum subject_state state;
 	char reason[REASON_MAX];
 
@@ -285,6 +296,12 @@ void judge_state(struct judge_record *record, const struct judge_input *input, s
 		sentence_set(reason, sizeof(reason), "%s%s",
 		             record->n_findings ? "" : "not seen again so far: ",
 		             record->finding_reason);
+	} else if (is_elsewhere(input->subject)) {
+		state = STATE_UNVERIFIED;
+		sentence_set(reason, sizeof(reason),
+		             "the network namespace that was found or annotated does not have the "
+		             "pod's address %s",
+		             ip_format(&input->subject->ip, address));
 	} else if (is_proven(record, input, now)) {
 		state = STATE_VERIFIED;
 		sentence_set(reason, sizeof(reason), "%s%s", record->round_reason,

@@ -505,9 +505,33 @@ static void remembers_what_an_echo_can_prove(void **state)
 	world_clear(&w);
 }
 
+/* Whoever makes a pod writes its annotations, and could name a verified pod's namespace. */
+static void a_namespace_without_the_pods_address_proves_nothing(void **state)
+{
+	struct live_address address = { .ifindex = WORLD_ETH0, .len = 128 };
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	address.ip = w.subject.ip;
+	w.subject.live.addresses = &address;
+	w.subject.live.n_addresses = 1;
+	ROUND(&w, 1, GOOD, GOOD, GOOD, GOOD);
+	world_judge(&w, 1);
+	expect(&w, "its own", STATE_VERIFIED, 0);
+	address.ip = ip_of("10.60.1.77");
+	world_judge(&w, 2);
+	expect(&w, "another's", STATE_UNVERIFIED, 0);
+	expect_reason(&w, "another's", "does not have the pod's address");
+	w.subject.live.addresses = NULL;
+	w.subject.live.n_addresses = 0;
+	world_clear(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_namespace_without_the_pods_address_proves_nothing),
 		cmocka_unit_test(wrong_address_opens_at_once_and_ends_after_two_good_rounds),
 		cmocka_unit_test(does_not_flap),
 		cmocka_unit_test(judges_by_the_objects_of_now),
