@@ -25,6 +25,16 @@ struct http_socket {
 	int watched_fd;             /* owned; a copy */
 };
 
+/*
+ * Handles for the next transfers. One that once worked without a share has made
+ * itself a list of TLS sessions, which libcurl forgets to free when it is given
+ * a share (7.88, CURLOPT_SHARE in lib/setopt.c): so each keeps to its kind.
+ */
+struct http_pool {
+	CURL *idle[HTTP_IDLE_HANDLES_MAX];
+	size_t n;
+};
+
 struct http_client {
 	struct loop *loop;
 	CURLM *multi;
@@ -33,9 +43,8 @@ struct http_client {
 	uint64_t wanted_ns; /* then; UINT64_MAX: never */
 	uint64_t armed_ns;  /* the timer goes off then, never after wanted_ns; UINT64_MAX: never */
 	char *ca_bundle;
-	struct http_transfer *transfers;   /* owned; running */
-	CURL *idle[HTTP_IDLE_HANDLES_MAX]; /* handles for the next transfers */
-	size_t n_idle;
+	struct http_transfer *transfers; /* owned; running */
+	struct http_pool pools[2];       /* without and with shared sessions */
 };
 
 DEFINE_FREEP(struct http_sessions, http_sessions)
@@ -44,12 +53,12 @@ DEFINE_FREEP(struct http_client, http_client)
 /* The end of a transfer */
 
 /* Back into the pool, without anything of the transfer it served. */
-static void keep_handle(struct http_client *client, CURL *easy)
+static void keep_handle(struct http_pool *pool, CURL *easy)
 {
 	curl_easy_setopt(easy, CURLOPT_SHARE, NULL); /* curl_easy_reset() leaves it */
 	curl_easy_reset(easy);
-	if (client->n_idle < HTTP_IDLE_HANDLES_MAX)
-		client->idle[client->n_idle++] = easy;
+	if (pool->n < HTTP_IDLE_HANDLES_MAX)
+		pool->idle[pool->n++] = easy;
 	else
 		curl_easy_cleanup(easy);
 }
@@ -73,7 +82,7 @@ static struct http_transfer *transfer_free(struct http_transfer *transfer)
 
 	unlink_transfer(transfer);
 	if (transfer->easy)
-		keep_handle(transfer->client, transfer->easy);
+		keep_handle(transfer->pool, transfer->easy);
 	curl_slist_free_all(transfer->headers);
 	curl_slist_free_all(transfer->connect_to);
 	buf_clear(&transfer->body);
@@ -276,8 +285,9 @@ struct http_client *http_client_free(struct http_client *client)
 
 	while (client->transfers)
 		transfer_free(client->transfers);
-	while (client->n_idle > 0)
-		curl_easy_cleanup(client->idle[--client->n_idle]);
+	for (size_t i = 0; i < 2; i++)
+		while (client->pools[i].n > 0)
+			curl_easy_cleanup(client->pools[i].idle[--client->pools[i].n]);
 	if (client->multi)
 		curl_multi_cleanup(client->multi);
 	timer_clear(&client->timer);
@@ -312,9 +322,9 @@ struct http_sessions *http_sessions_free(struct http_sessions *sessions)
 	return NULL;
 }
 
-static CURL *take_handle(struct http_client *client)
+static CURL *take_handle(struct http_pool *pool)
 {
-	return client->n_idle > 0 ? client->idle[--client->n_idle] : curl_easy_init();
+	return pool->n > 0 ? pool->idle[--pool->n] : curl_easy_init();
 }
 
 int http_client_start(struct http_client *client, const struct http_request *request,
@@ -326,7 +336,8 @@ int http_client_start(struct http_client *client, const struct http_request *req
 	if (!transfer)
 		return -ENOMEM;
 	transfer->client = client;
-	transfer->easy = take_handle(client);
+	transfer->pool = &client->pools[request->fresh && request->sessions];
+	transfer->easy = take_handle(transfer->pool);
 	if (!transfer->easy)
 		return -ENOMEM;
 	r = http_transfer_prepare(transfer, client->ca_bundle, request);

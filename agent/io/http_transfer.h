@@ -17,6 +17,7 @@ struct http_transfer {
 	struct http_client *client;       /* borrowed */
 	struct http_transfer *next, **at; /* of the client's list; at NULL: not in it */
 	CURL *easy;
+	struct http_pool *pool;                  /* borrowed; where the handle belongs */
 	struct curl_slist *headers, *connect_to; /* owned */
 	struct socket_opener opener;
 	bool has_opener, has_pin;

@@ -262,6 +262,28 @@ static void every_probe_connects_afresh(void **state)
 	assert_null(strstr(setup->server.request, "Accept-Encoding"));
 }
 
+/* Handles are used again; with the leak checker of SAN=1 this says whether by their own kind. */
+static void shared_sessions_come_and_go(void **state)
+{
+	struct setup *setup = *state;
+	struct ip pin = fake_ip("192.0.2.1");
+	struct http_request request = probe_request(setup, &pin);
+	struct http_sessions *sessions = NULL;
+	char url[64];
+
+	assert_int_equal(http_sessions_new(&sessions), 0);
+	snprintf(url, sizeof(url), "http://echo.example.net:%u/", setup->server.port);
+	request.url = url;
+	setup->server.manner = FAKE_HALF;
+	setup->server.reply = OK_HEAD "Content-Length: 3\r\n\r\nabc";
+	for (unsigned int i = 1; i <= 6; i++) {
+		request.sessions = i % 2 ? NULL : sessions;
+		assert_int_equal(run(setup, &request)->error, HTTP_OK);
+		assert_string_equal(setup->outcome.body, "abc");
+	}
+	assert_null(http_sessions_free(sessions));
+}
+
 static void says_when_to_come_again(void **state)
 {
 	static const struct {
@@ -444,6 +466,7 @@ int main(void)
 		TEST(times_the_connection_out),
 		TEST(fails_locally_without_a_socket),
 		TEST(every_probe_connects_afresh),
+		TEST(shared_sessions_come_and_go),
 		TEST(says_when_to_come_again),
 		TEST(streams_until_refused),
 		TEST(sends_what_it_is_told),
