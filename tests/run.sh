@@ -13,7 +13,26 @@ export BUILD=${BUILD:-build} PYTHONDONTWRITEBYTECODE=1
 passed=0 failed=0 skipped=0 child=
 log=$(mktemp -d)
 
+# What a unit test that died left: its namespaces carry its process id.
+remove_remains() {
+	local name pid
+	for name in $(ip netns list 2>/dev/null | awk '$1 ~ /^eva-[0-9]+-/ { print $1 }'); do
+		pid=${name#eva-}
+		[ -d "/proc/${pid%%-*}" ] || ip netns del "$name"
+	done
+	pgrep -f 'pytest.*tests/bpf' >/dev/null ||
+		for name in $(ip netns list 2>/dev/null | awk '$1 ~ /^evt-/ { print $1 }'); do
+			ip netns del "$name"
+		done
+	for name in /tmp/eva-*; do
+		[ -d "$name" ] && [ -z "$(pgrep -f tests/unit/inventory)" ] || continue
+		umount "$name"/*/* "$name"/* 2>/dev/null
+		rm -rf "$name"
+	done
+}
+
 clean_up() {
+	remove_remains
 	if [ -n "$child" ]; then
 		kill "$child" 2>/dev/null
 		wait "$child" 2>/dev/null
