@@ -461,18 +461,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(tells_outcomes_apart),
-		TEST(tells_why_no_connection),
-		TEST(times_the_connection_out),
-		TEST(fails_locally_without_a_socket),
-		TEST(every_probe_connects_afresh),
-		TEST(shared_sessions_come_and_go),
-		TEST(says_when_to_come_again),
-		TEST(streams_until_refused),
-		TEST(sends_what_it_is_told),
-		TEST(talks_over_a_unix_socket),
-		TEST(refuses_what_is_no_url),
-		TEST(cancels),
+		TEST(tells_outcomes_apart),        TEST(tells_why_no_connection),
+		TEST(times_the_connection_out),    TEST(fails_locally_without_a_socket),
+		TEST(every_probe_connects_afresh), TEST(shared_sessions_come_and_go),
+		TEST(says_when_to_come_again),     TEST(streams_until_refused),
+		TEST(sends_what_it_is_told),       TEST(talks_over_a_unix_socket),
+		TEST(refuses_what_is_no_url),      TEST(cancels),
 	};
 
 	return cmocka_run_group_tests(tests, fake_namespace, NULL);
