@@ -18,6 +18,7 @@ static void on_subject_added(void *user, struct subject *subject)
 	struct moment now = clock_now();
 
 	if (!watched) {
+		agent->out_of_memory++;
 		log_error("pod is not watched", "namespace", subject->namespace, "pod",
 		          subject->pod, "error", strerror(ENOMEM), NULL);
 		return;
