@@ -14,12 +14,14 @@ class Faults:
 
     def snat_wrong_address(self, sgc, public=layout.UNKNOWN_PUBLIC_IP, gateway=None):
         """SNAT to an address that no SGC has; the internet sees `public` (None: the cluster's outbound address)."""
-        sgc = self.sgc(sgc)
+        sgc, wrong = self.sgc(sgc), {}
         for node in self._gateways(gateway):
-            address = f"10.50.2.{10 * sgc.index + list(self.gateways).index(node.name) + 10}"
-            self.fabric.extra_nat[address] = public or layout.OUTBOUND_IP
-            node.lay_wrong_address(sgc.port, address)
+            wrong[node] = f"10.50.2.{10 * sgc.index + list(self.gateways).index(node.name) + 10}"
+            self.fabric.extra_nat[wrong[node]] = public or layout.OUTBOUND_IP
+        # First the platform: else the first packets show what an earlier fault gave this address.
         self.fabric.apply_nat()
+        for node, address in wrong.items():
+            node.lay_wrong_address(sgc.port, address)
 
     def snat_other_sgc(self, sgc, other, gateway=None):
         """SNAT to the address of another SGC on the same node."""
