@@ -120,6 +120,15 @@ class Faults:
             for each in pods:
                 each.set_peer(fresh=True)
 
+    def gateway_begins(self, gateway, pod):
+        """The node begins a session with the pod from its own address, as one does that has heard nothing for 15 s."""
+        pod = self.pod(pod)
+        node, port = self.gateways[gateway], pod.gateway.port
+        peer = node.tunnels[port].peers()[pod.key.public]
+        node.tunnels[port].set_peer(pod.key.public, peer["allowed_ip"], peer["endpoint"], fresh=True)
+        with host.inside(node.gwns):
+            host.run(["ping", "-n", "-c", "1", "-W", "1", pod.ip], check=False)
+
     def gateway_down(self, gateway, switch_after=None):
         """Its NIC goes down. The balancer notices after `switch_after` seconds, or never."""
         self.gateways[gateway].nic_down()
