@@ -35,7 +35,7 @@ endif
 LDLIBS = $(shell pkg-config --libs $(LIBS)) -lm
 
 # Lower layers last: the linker resolves from left to right.
-LAYERS := report verdict probe flow inventory kube io policy base
+LAYERS := broker report verdict probe flow inventory kube io policy base
 AGENT := $(BUILD)/egress-verifier
 archives = $(foreach d,$(1),$(if $(wildcard agent/$(d)/*.c),$(BUILD)/lib$(d).a))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard agent/$(1)/*.c))

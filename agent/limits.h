@@ -185,3 +185,6 @@
 #define DESCRIPTORS_WANTED 8192
 /* Larger blocks are mapped by themselves, and go back to the kernel when they are freed. */
 #define HEAP_BLOCK_MAX (128u << 10)
+
+/* Where the agent may connect to from the node's own namespace: every echo by TCP or UDP, and its name servers by both. */
+#define BROKER_DESTINATIONS_MAX (4 * ECHOES_MAX + 16)
