@@ -4,7 +4,7 @@
 set -eu
 packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev
-	libmnl-dev libcmocka-dev uthash-dev
+	libmnl-dev libseccomp-dev libcmocka-dev uthash-dev
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
 [ "${1:-}" != test ] || packages="$packages chromium prometheus"
