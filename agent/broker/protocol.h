@@ -47,19 +47,22 @@ enum broker_operation {
 
 /* A destination that may be asked from the broker's own namespace. */
 struct broker_destination {
-	struct cidr cidr;
+	struct ip ip;
 	uint16_t port;
-	bool stream;      /* TCP; else UDP */
-	bool public_only; /* of the CIDR only what the internet routes */
+	bool stream; /* TCP; else UDP */
+	bool any; /* an echo with a name: any address that is neither special nor of the cluster */
 };
 
 struct broker_setup {
 	char node[BROKER_NODE_MAX]; /* names the pins */
 	char netns_dir[BROKER_PATH_MAX];
 	char cgroup_root[BROKER_PATH_MAX];
-	char inventory_file[BROKER_PATH_MAX];
-	struct broker_destination destination[BROKER_DESTINATIONS_MAX];
+	char inventory_file
+		[BROKER_PATH_MAX]; /* "": none that would have to be opened for the worker */
+	struct broker_destination destinations[BROKER_DESTINATIONS_MAX];
 	uint32_t n_destinations;
+	struct cidr cluster[CLUSTER_CIDRS_MAX]; /* no named echo is in there */
+	uint32_t n_cluster;
 };
 
 /* A network namespace that BROKER_NETNS found, by its inode; 0: the broker's own. */
@@ -124,7 +127,7 @@ struct broker_adopted {
 
 struct broker_reply {
 	uint32_t sequence;
-	int32_t result; /* 0 or -errno; what follows is filled only by 0, but the text */
+	int32_t result; /* 0 or -errno; then only text and owner may be filled */
 	uint32_t descriptors;
 	char text[BROKER_TEXT_MAX]; /* why not, one line */
 	union {
@@ -140,6 +143,6 @@ struct broker_reply {
 
 #define BROKER_DESCRIPTORS_MAX 2
 
-/* Bytes of a request and of a good reply; a reply that is not 0 ends after its text. 0: no such operation. */
+/* Bytes of a request and of its reply. 0: no such operation. */
 size_t broker_request_size(uint32_t operation);
 size_t broker_reply_size(uint32_t operation);

@@ -1,0 +1,251 @@
+#include "broker/guard.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#define CNI_DIRECTORY "/etc/cni/net.d"
+/* Where iproute2 and every runtime keep them; the configured folder may be another one. */
+#define NETNS_DIRECTORY "/run/netns"
+#define DNS_PORT 53
+#define V4(len) (96 + (len))
+
+/* The groups that tell of links, addresses, routes and rules: what a watch of ours listens to. */
+#define GROUPS                                                                       \
+	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | \
+	 RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1))
+
+/*
+ * Per second, and how many at once. A round of all subjects at every echo, each
+ * with a name to resolve and some answers lost, is the most that is ever due;
+ * the rest follows from how many subjects and namespaces there can be.
+ */
+static const struct rate {
+	uint64_t per_second, burst;
+} rates[_BROKER_OPERATION_MAX] = {
+	[BROKER_SETUP] = { 1, 8 },
+	[BROKER_LISTEN] = { 1, 2 * LISTENERS_MAX },
+	[BROKER_SEAL] = { 1, 8 },
+	[BROKER_FILE] = { 64, 2 * CONFLIST_FILES_MAX },
+	[BROKER_NETNS] = { 4 * NETNS_MAX, 8 * NETNS_MAX },
+	[BROKER_CONNECT] = { 4 * PROBES_QUEUED_MAX, 8 * PROBES_QUEUED_MAX },
+	[BROKER_NETLINK] = { 8 * NETNS_MAX, 16 * NETNS_MAX },
+	[BROKER_TUNNEL] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
+	[BROKER_TUNNEL_ANSWER] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
+	[BROKER_FLOWS_START] = { 1, 4 },
+	[BROKER_FLOWS_ADOPTED] = { SUBJECTS_MAX, 4 * SUBJECTS_MAX },
+	[BROKER_FLOWS_ATTACH] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
+	[BROKER_FLOWS_ATTACH_CGROUP] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
+	[BROKER_FLOWS_DETACH] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
+	[BROKER_FLOWS_COUNTS] = { 256, 1024 },
+	[BROKER_FLOWS_STOP] = { 1, 4 },
+};
+
+void guard_init(struct guard *guard, const char *config_path)
+{
+	*guard = (struct guard){ .config_path = config_path };
+}
+
+int guard_rate(struct guard *guard, uint32_t operation, const struct moment *now)
+{
+	const struct rate *rate = &rates[operation];
+	struct guard_bucket *bucket = &guard->bucket[operation];
+	uint64_t full = rate->burst * 1000, elapsed_ms, gained;
+
+	if (!bucket->filled_ns) {
+		bucket->filled_ns = now->mono_ns;
+		bucket->tokens = full;
+	}
+	/* What is less than a millisecond is kept for the next time. */
+	elapsed_ms = (now->mono_ns - bucket->filled_ns) / NSEC_PER_MSEC;
+	bucket->filled_ns += elapsed_ms * NSEC_PER_MSEC;
+	gained = elapsed_ms * rate->per_second;
+	bucket->tokens = gained > full - bucket->tokens ? full : bucket->tokens + gained;
+	if (bucket->tokens < 1000)
+		return -EAGAIN;
+	bucket->tokens -= 1000;
+	return 0;
+}
+
+/* A text that ends, and a path from the root without steps back. */
+static bool is_path(const char *path, size_t size)
+{
+	size_t len = strnlen(path, size);
+
+	if (len == 0 || len == size || path[0] != '/')
+		return false;
+	for (const char *part = path; part; part = strchr(part + 1, '/'))
+		if (strncmp(part, "/../", 4) == 0 || strcmp(part, "/..") == 0)
+			return false;
+	return true;
+}
+
+int guard_setup(struct guard *guard, const struct broker_setup *setup)
+{
+	if (guard->state == GUARD_SEALED)
+		return -EPERM;
+	if (strnlen(setup->node, sizeof(setup->node)) == sizeof(setup->node) || !setup->node[0] ||
+	    !is_path(setup->netns_dir, sizeof(setup->netns_dir)) ||
+	    !is_path(setup->cgroup_root, sizeof(setup->cgroup_root)) ||
+	    (setup->inventory_file[0] &&
+	     !is_path(setup->inventory_file, sizeof(setup->inventory_file))) ||
+	    setup->n_destinations > BROKER_DESTINATIONS_MAX || setup->n_cluster > CLUSTER_CIDRS_MAX)
+		return -EINVAL;
+	guard->setup = *setup;
+	guard->has_setup = true;
+	return 0;
+}
+
+void guard_seal(struct guard *guard)
+{
+	guard->state = GUARD_SEALED;
+}
+
+/* Before the first seal everything is open anyway. */
+void guard_reopen(struct guard *guard)
+{
+	if (guard->state == GUARD_SEALED)
+		guard->state = GUARD_OPEN;
+}
+
+int guard_listen(const struct guard *guard, const struct listener_address *address)
+{
+	if (guard->state != GUARD_NEW)
+		return -EPERM;
+	return !address->local || is_path(address->path, sizeof(address->path)) ? 0 : -EINVAL;
+}
+
+/* A file of that folder itself, not of one below. */
+static bool is_in(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+	const char *name;
+
+	while (len > 1 && folder[len - 1] == '/')
+		len--;
+	if (strncmp(path, folder, len) != 0 || path[len] != '/')
+		return false;
+	name = path + len + 1;
+	return name[0] && !strchr(name, '/') && strcmp(name, ".") != 0;
+}
+
+int guard_file(const struct guard *guard, const char path[static BROKER_PATH_MAX], bool *folder)
+{
+	if (!is_path(path, BROKER_PATH_MAX))
+		return -EINVAL;
+	*folder = strcmp(path, CNI_DIRECTORY) == 0;
+	if (*folder || is_in(path, CNI_DIRECTORY) || strcmp(path, guard->config_path) == 0)
+		return 0;
+	return guard->has_setup && strcmp(path, guard->setup.inventory_file) == 0 ? 0 : -EPERM;
+}
+
+int guard_netns(const struct guard *guard, const char path[static BROKER_PATH_MAX])
+{
+	if (!is_path(path, BROKER_PATH_MAX))
+		return -EINVAL;
+	if (!guard->has_setup)
+		return -EPERM;
+	return is_in(path, guard->setup.netns_dir) || is_in(path, NETNS_DIRECTORY) ||
+	                       is_in(path, "/var" NETNS_DIRECTORY)
+	               ? 0
+	               : -EPERM;
+}
+
+int guard_cgroup(const struct guard *guard, const char path[static BROKER_PATH_MAX])
+{
+	const char *root = guard->setup.cgroup_root;
+	size_t len = strlen(root);
+
+	if (!is_path(path, BROKER_PATH_MAX))
+		return -EINVAL;
+	if (!guard->has_setup)
+		return -EPERM;
+	while (len > 0 && root[len - 1] == '/')
+		len--;
+	return strncmp(path, root, len) == 0 && path[len] == '/' && path[len + 1] ? 0 : -EPERM;
+}
+
+#define NET(len, ...)                    \
+	{                                \
+		{ { __VA_ARGS__ } }, len \
+	}
+#define NET4(len, ...) NET(V4(len), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, __VA_ARGS__)
+
+/* Nobody's: never the address of an echo or of a name server (RFC 6890). */
+static const struct cidr nobodys[] = {
+	NET4(8, 0), NET4(4, 224), NET4(32, 255, 255, 255, 255), NET(128, 0), NET(8, 0xff),
+};
+static const struct cidr loopback[] = { NET4(8, 127), NET(128, [15] = 1) };
+/* Instance metadata and the platform's own address live here, and on some nodes the name server. */
+static const struct cidr node_local[] = {
+	NET4(16, 169, 254),
+	NET4(32, 168, 63, 129, 16),
+	NET(10, 0xfe, 0x80),
+};
+
+static bool any_contains(const struct cidr *list, size_t n, const struct ip *ip)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cidr_contains(&list[i], ip))
+			return true;
+	return false;
+}
+
+#define IS_ONE_OF(list, ip) any_contains(list, sizeof(list) / sizeof((list)[0]), ip)
+
+static bool is_special(const struct ip *ip, uint16_t port)
+{
+	return IS_ONE_OF(nobodys, ip) || IS_ONE_OF(loopback, ip) ||
+	       (port != DNS_PORT && IS_ONE_OF(node_local, ip));
+}
+
+static bool matches(const struct guard *guard, const struct broker_destination *destination,
+                    const struct broker_connect *connect)
+{
+	if (destination->port != connect->port || destination->stream != connect->stream)
+		return false;
+	if (!destination->any)
+		return memcmp(&destination->ip, &connect->peer, sizeof(connect->peer)) == 0;
+	return !is_special(&connect->peer, connect->port) &&
+	       !any_contains(guard->setup.cluster, guard->setup.n_cluster, &connect->peer);
+}
+
+int guard_connect(const struct guard *guard, const struct broker_connect *connect)
+{
+	if (!guard->has_setup || guard->state == GUARD_NEW)
+		return -EPERM;
+	if (connect->port == 0 || IS_ONE_OF(nobodys, &connect->peer))
+		return -EINVAL;
+	if (connect->netns)
+		return is_special(&connect->peer, connect->port) ? -EPERM : 0;
+	for (uint32_t i = 0; i < guard->setup.n_destinations; i++)
+		if (matches(guard, &guard->setup.destinations[i], connect))
+			return 0;
+	return -EPERM;
+}
+
+int guard_netlink(const struct broker_netlink *netlink)
+{
+	return netlink->groups & ~GROUPS ? -EPERM : 0;
+}
+
+static bool is_uid(const char uid[static FLOW_UID_MAX + 1])
+{
+	return uid[0] && memchr(uid, '\0', FLOW_UID_MAX + 1);
+}
+
+int guard_attach(const struct broker_attach *attach)
+{
+	/* 0 would be the broker's own: the node's. */
+	return attach->netns && attach->number < SUBJECTS_MAX && is_uid(attach->uid) &&
+	                       attach->n_links <= LIVE_LINKS_MAX
+	               ? 0
+	               : -EINVAL;
+}
+
+int guard_attach_cgroup(const struct guard *guard, const struct broker_attach_cgroup *attach)
+{
+	if (attach->number >= SUBJECTS_MAX || !is_uid(attach->uid))
+		return -EINVAL;
+	return guard_cgroup(guard, attach->path);
+}

@@ -1,0 +1,219 @@
+#include "broker/processes.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "broker/broker.h"
+#include "broker/client.h"
+#include "broker/confine.h"
+#include "flow/pins.h"
+#include "limits.h"
+
+struct parent {
+	const struct processes_options *options;
+	struct loop *loop;
+	struct broker *broker;
+	struct loop_source signals;
+	struct timer deadline; /* until the worker must have ended */
+	int signal_fd;
+	pid_t worker;
+	int status; /* for exit(3) */
+};
+
+/*
+ * A subject holds three descriptors and each probe in flight one or two; the
+ * usual soft limit of 1024 ends at 300 subjects.
+ */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_WANTED)
+		return;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
+		log_warn("few descriptors; some pods may stay unwatched", NULL);
+}
+
+/* The broker */
+
+static void must_end_soon(struct parent *parent, uint64_t within_ns)
+{
+	(void)timer_set(&parent->deadline, within_ns, 0);
+}
+
+static int on_deadline(struct timer *timer)
+{
+	struct parent *parent = container_of(timer, struct parent, deadline);
+
+	log_error("the worker does not end; killing it", NULL);
+	(void)kill(parent->worker, SIGKILL);
+	return 0;
+}
+
+static void on_gone(void *user)
+{
+	must_end_soon(user, BROKER_GONE_NS);
+}
+
+static void reap(struct parent *parent)
+{
+	int status;
+	pid_t pid = waitpid(parent->worker, &status, WNOHANG);
+
+	if (pid != parent->worker)
+		return;
+	if (WIFEXITED(status)) {
+		parent->status = WEXITSTATUS(status);
+	} else {
+		parent->status = parent->options->lost_status;
+		log_error("the worker died; the agent ends, to be started anew", "signal",
+		          strsignal(WTERMSIG(status)), NULL);
+	}
+	loop_stop(parent->loop);
+}
+
+static void take_signal(struct parent *parent, int number)
+{
+	switch (number) {
+	case SIGCHLD:
+		reap(parent);
+		return;
+	case SIGHUP:
+		broker_reopen(parent->broker);
+		(void)kill(parent->worker, SIGHUP);
+		return;
+	default:
+		must_end_soon(parent, BROKER_STOP_NS);
+		(void)kill(parent->worker, number);
+		return;
+	}
+}
+
+static int on_signal(struct loop_source *source, uint32_t events)
+{
+	struct parent *parent = container_of(source, struct parent, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(parent->signal_fd, &info, sizeof(info)) == sizeof(info))
+		take_signal(parent, (int)info.ssi_signo);
+	return 0;
+}
+
+static int prepare(struct parent *parent, int fd, const sigset_t *signals)
+{
+	const struct broker_options options = { .config_path = parent->options->config_path,
+		                                .once = parent->options->once };
+	int r;
+
+	r = loop_new(&parent->loop);
+	r = r ?: timer_init(&parent->deadline, parent->loop, on_deadline);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = broker_new(parent->loop, fd, &options, on_gone, parent, &parent->broker);
+	if (r < 0)
+		return r;
+	parent->signal_fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (parent->signal_fd < 0)
+		return -errno;
+	return loop_add(parent->loop, &parent->signals, parent->signal_fd, EPOLLIN, on_signal);
+}
+
+static int run_broker(struct parent *parent, int fd, const sigset_t *signals)
+{
+	char error[CONFINE_TEXT_MAX] = "";
+	int r;
+
+	(void)prctl(PR_SET_NAME, "egress-broker");
+	signal(SIGPIPE, SIG_IGN);
+	r = prepare(parent, fd, signals);
+	r = r ?: confine_broker(error);
+	r = r ?: loop_run(parent->loop);
+	if (r < 0) {
+		log_error("the broker cannot go on", "reason", error[0] ? error : strerror(-r),
+		          NULL);
+		/* Its last word to the worker, which must not outlive it. */
+		(void)kill(parent->worker, SIGKILL);
+	}
+	broker_free(parent->broker);
+	timer_clear(&parent->deadline);
+	loop_remove(&parent->signals);
+	fd_closep(&parent->signal_fd);
+	loop_free(parent->loop);
+	return r < 0 ? parent->options->lost_status : parent->status;
+}
+
+/* The worker */
+
+static int run_worker(const struct processes_options *options, pid_t parent, int fd,
+                      const sigset_t *before, int (*worker)(void *arg), void *arg)
+{
+	char error[CONFINE_TEXT_MAX] = "", warning[CONFINE_TEXT_MAX] = "";
+	int r;
+
+	(void)prctl(PR_SET_NAME, "egress-worker");
+	(void)sigprocmask(SIG_SETMASK, before, NULL);
+	r = confine_worker(parent, warning, error);
+	if (warning[0])
+		log_warn("the worker is less confined than it should be", "reason", warning, NULL);
+	if (r < 0) {
+		log_error("the worker cannot be confined", "reason", error, NULL);
+		return options->lost_status;
+	}
+	broker_client_start(fd);
+	return worker(arg);
+}
+
+static int lost(const struct processes_options *options, const char *what)
+{
+	log_error("cannot start", "what", what, "reason", strerror(errno), NULL);
+	return options->lost_status;
+}
+
+int processes_run(const struct processes_options *options, int (*worker)(void *arg), void *arg)
+{
+	struct parent parent = { .options = options,
+		                 .signal_fd = -1,
+		                 .deadline = TIMER_INIT,
+		                 .status = options->lost_status };
+	sigset_t signals, before;
+	pid_t self = getpid();
+	int pair[2];
+
+	raise_descriptor_limit();
+	pins_prepare();
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGCHLD);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return lost(options, "socketpair");
+	if (sigprocmask(SIG_BLOCK, &signals, &before) < 0)
+		return lost(options, "sigprocmask");
+
+	parent.worker = fork();
+	if (parent.worker < 0)
+		return lost(options, "fork");
+	if (parent.worker == 0) {
+		close(pair[0]);
+		return run_worker(options, self, pair[1], &before, worker, arg);
+	}
+	close(pair[1]);
+	return run_broker(&parent, pair[0], &signals);
+}
