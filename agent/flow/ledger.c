@@ -280,10 +280,15 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 void ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now)
 {
+	const struct known_slot *known = slots_find(ledger->slots, slot);
 	struct flow *flow;
 
 	if (!is_sane(state))
 		return;
+	if (known && known->first_ns == state->first_ns) {
+		(void)ledger_swept(ledger, slot, state, now);
+		return;
+	}
 	flow = open_flow(ledger, state, now);
 	if (!flow)
 		return;

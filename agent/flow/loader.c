@@ -14,6 +14,7 @@
 #include "flow/interface.h"
 #include "flow/links.h"
 #include "flow/privilege.h"
+#include "flow/source.h"
 
 struct subject_links {
 	struct links links;
@@ -226,8 +227,10 @@ int flow_cleanup(const char *bpffs, const char *instance)
 void flow_loader_adopted(struct flow_loader *loader, flow_loader_adopted_fn fn, void *user)
 {
 	for (uint32_t i = 0; i < SUBJECTS_MAX; i++) {
-		if (loader->subjects[i] && !loader->subjects[i]->claimed)
-			fn(user, i, loader->subjects[i]->links.uid);
+		const struct subject_links *subject = loader->subjects[i];
+
+		if (subject && !subject->claimed)
+			fn(user, i, subject->links.owner, subject->links.uid);
 	}
 }
 
@@ -465,11 +468,6 @@ struct flow_loader_stats flow_loader_stats(const struct flow_loader *loader)
 		                           .slots = layout->slots };
 }
 
-const struct object *flow_loader_object(const struct flow_loader *loader)
-{
-	return loader->object;
-}
-
 int flow_loader_number(const struct flow_loader *loader, uint32_t owner)
 {
 	uint32_t number = owner & (FLOW_OWNERS - 1);
@@ -479,4 +477,37 @@ int flow_loader_number(const struct flow_loader *loader, uint32_t owner)
 		return -1;
 	subject = loader->subjects[number];
 	return subject && subject->links.owner == owner ? (int)number : -1;
+}
+
+uint32_t flow_loader_owner(const struct flow_loader *loader, uint32_t number)
+{
+	const struct subject_links *subject =
+		number < SUBJECTS_MAX ? loader->subjects[number] : NULL;
+
+	return subject ? subject->links.owner : 0;
+}
+
+static int number_of(void *user, uint32_t owner)
+{
+	return flow_loader_number(user, owner);
+}
+
+static int counts_of(void *user, uint64_t counts[static _FLOW_COUNT_MAX])
+{
+	return object_counts(((struct flow_loader *)user)->object, counts);
+}
+
+void flow_loader_source(struct flow_loader *loader, struct flow_source *out)
+{
+	const struct flow_layout *layout = object_layout(loader->object);
+
+	*out = (struct flow_source){ .slots_fd = object_slots_fd(loader->object),
+		                     .ring_fd = object_ring_fd(loader->object),
+		                     .ring_bytes = object_ring_bytes(loader->object),
+		                     .cpus = layout->cpus,
+		                     .slots = layout->slots,
+		                     .adopted = loader->adopted,
+		                     .number = number_of,
+		                     .counts = counts_of,
+		                     .user = loader };
 }

@@ -42,11 +42,12 @@ struct flow_loader *flow_loader_free(struct flow_loader *loader, bool keep);
 
 /*
  * Subjects found attached by an earlier run, before they are attached anew.
- * uid is as flow_loader_pin_name() writes it. What is not attached until
+ * uid is as flow_loader_pin_name() writes it, owner as flow_loader_owner() tells. What is not attached until
  * flow_loader_drop_unclaimed() is detached there, unless keep() says that its
  * pod is still awaited.
  */
-typedef void (*flow_loader_adopted_fn)(void *user, uint32_t number, const char *uid);
+typedef void (*flow_loader_adopted_fn)(void *user, uint32_t number, uint32_t owner,
+                                       const char *uid);
 void flow_loader_adopted(struct flow_loader *loader, flow_loader_adopted_fn fn, void *user);
 typedef bool (*flow_loader_keep_fn)(void *user, uint32_t number);
 /* True when nothing is left that keep() spared. */
@@ -83,10 +84,13 @@ struct flow_loader_stats {
 };
 struct flow_loader_stats flow_loader_stats(const struct flow_loader *loader);
 
-/* For flow/reader. */
-struct object;
-const struct object *flow_loader_object(const struct flow_loader *loader);
 /* The subject a slot or record belongs to, or -1: to one that is gone. */
 int flow_loader_number(const struct flow_loader *loader, uint32_t owner);
+/* What its slots and records bear, also when it was only found; 0, which none bears: not attached. */
+uint32_t flow_loader_owner(const struct flow_loader *loader, uint32_t number);
+
+struct flow_source;
+/* For a reader in this process, or to be handed on to one in another. Valid while the loader is. */
+void flow_loader_source(struct flow_loader *loader, struct flow_source *out);
 
 const char *flow_loader_version(void); /* of libbpf */

@@ -4,12 +4,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <bpf/libbpf.h>
-
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/timer.h"
 #include "flow/ledger.h"
-#include "flow/object.h"
+#include "flow/ring.h"
 #include "limits.h"
 
 /*
@@ -17,13 +16,12 @@
  * map would be 4 MiB of our resident memory for work of a millisecond.
  */
 #define WINDOW_SLOTS 4096
-#define RECORD_HEADER 8 /* BPF_RINGBUF_HDR_SZ */
 
 struct flow_reader {
-	struct flow_loader *loader; /* borrowed */
-	struct flow_table *table;   /* borrowed */
+	struct flow_source source;
+	struct flow_table *table; /* borrowed */
 	struct ledger *ledger;
-	struct ring_buffer *ring;
+	struct ring *ring;
 	struct timer drain, sweep;
 	struct moment now;         /* of the drain that runs */
 	unsigned int records;      /* of the drain that runs */
@@ -34,23 +32,12 @@ struct flow_reader {
 
 DEFINE_FREEP(struct flow_reader, flow_reader)
 
-static int on_record(void *user, void *data, size_t size)
+static bool on_record(void *user, const void *data, size_t size)
 {
 	struct flow_reader *reader = user;
 
 	ledger_record(reader->ledger, data, size, &reader->now);
-	/* Any negative value ends this drain after the record (libbpf, ringbuf_process_ring()). */
-	return ++reader->records < FLOW_DRAIN_MAX ? 0 : -EAGAIN;
-}
-
-static int drain(struct flow_reader *reader)
-{
-	int r;
-
-	reader->now = clock_now();
-	reader->records = 0;
-	r = ring_buffer__consume(reader->ring);
-	return r == -EAGAIN || r > 0 ? 0 : r;
+	return ++reader->records < FLOW_DRAIN_MAX;
 }
 
 /* False while the slot is empty or changes hands. The programs write first_ns before and after. */
@@ -80,8 +67,7 @@ static int read_window(struct flow_reader *reader, uint32_t first, bool only_kno
 
 	if (only_known && !ledger_count(reader->ledger, first, n))
 		return 0;
-	window = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-	              object_slots_fd(flow_loader_object(reader->loader)),
+	window = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, reader->source.slots_fd,
 	              (off_t)(first * sizeof(struct flow_slot)));
 	if (window == MAP_FAILED)
 		return -errno;
@@ -111,13 +97,6 @@ static int read_slots(struct flow_reader *reader, bool only_known, slot_fn fn)
 	return 0;
 }
 
-int flow_reader_flush(struct flow_reader *reader)
-{
-	int r = drain(reader);
-
-	return r ?: read_slots(reader, true, ledger_swept);
-}
-
 /* A flood of new flows would fill the ring before the next drain: come back sooner while it lasts. */
 static int set_pace(struct flow_reader *reader)
 {
@@ -141,6 +120,27 @@ static bool found(struct ledger *ledger, uint32_t slot, const struct flow_slot *
 	return false;
 }
 
+static int drain(struct flow_reader *reader)
+{
+	int r;
+
+	reader->now = clock_now();
+	reader->records = 0;
+	r = ring_drain(reader->ring);
+	if (r != -EBADMSG)
+		return r;
+	/* The flows whose records are lost have slots. */
+	log_error("the ring of flows makes no sense: looking at every slot", NULL);
+	return read_slots(reader, false, found);
+}
+
+int flow_reader_flush(struct flow_reader *reader)
+{
+	int r = drain(reader);
+
+	return r ?: read_slots(reader, true, ledger_swept);
+}
+
 static int on_drain(struct timer *timer)
 {
 	struct flow_reader *reader = container_of(timer, struct flow_reader, drain);
@@ -155,11 +155,6 @@ static int on_sweep(struct timer *timer)
 
 	/* Without memory for the window this time there is the next time. */
 	return r == -ENOMEM ? 0 : r;
-}
-
-static int number_of(void *user, uint32_t owner)
-{
-	return flow_loader_number(user, owner);
 }
 
 static int set_timers(struct flow_reader *reader, struct loop *loop)
@@ -177,34 +172,29 @@ static int catch_up(struct flow_reader *reader)
 {
 	int r = 0;
 
-	if (flow_loader_stats(reader->loader).adopted)
+	if (reader->source.adopted)
 		r = read_slots(reader, false, found);
 	return r ?: drain(reader);
 }
 
-int flow_reader_new(struct flow_loader *loader, struct loop *loop, struct flow_table *table,
+int flow_reader_new(const struct flow_source *source, struct loop *loop, struct flow_table *table,
                     const struct flow_reader_callbacks *callbacks, struct flow_reader **out)
 {
 	cleanup(flow_reader_freep) struct flow_reader *reader = calloc(1, sizeof(*reader));
-	const struct flow_layout *layout = object_layout(flow_loader_object(loader));
 	int r;
 
 	if (!reader)
 		return -ENOMEM;
-	reader->loader = loader;
+	reader->source = *source;
 	reader->table = table;
 	reader->drain = reader->sweep = (struct timer)TIMER_INIT;
-	reader->total_slots = layout->cpus * (layout->slots + FLOW_SHARED_SLOTS);
-	r = ledger_new(table, reader->total_slots, number_of, loader, callbacks, &reader->ledger);
-	if (r < 0)
-		return r;
-	reader->ring = ring_buffer__new(object_ring_fd(flow_loader_object(loader)), on_record,
-	                                reader, NULL);
-	if (!reader->ring)
-		return -errno;
-	reader->ring_records = object_ring_bytes(flow_loader_object(loader)) /
-	                       (sizeof(struct flow_opened) + RECORD_HEADER);
-	r = catch_up(reader);
+	reader->total_slots = source->cpus * (source->slots + FLOW_SHARED_SLOTS);
+	reader->ring_records =
+		source->ring_bytes / ((unsigned int)sizeof(struct flow_opened) + RING_HEADER);
+	r = ledger_new(table, reader->total_slots, source->number, source->user, callbacks,
+	               &reader->ledger);
+	r = r ?: ring_new(source->ring_fd, source->ring_bytes, on_record, reader, &reader->ring);
+	r = r ?: catch_up(reader);
 	r = r ?: set_timers(reader, loop);
 	if (r < 0)
 		return r;
@@ -220,7 +210,7 @@ struct flow_reader *flow_reader_free(struct flow_reader *reader)
 
 	timer_clear(&reader->drain);
 	timer_clear(&reader->sweep);
-	ring_buffer__free(reader->ring);
+	ring_free(reader->ring);
 	ledger_free(reader->ledger);
 	free(reader);
 	return NULL;
@@ -234,12 +224,14 @@ void flow_reader_remove_subject(struct flow_reader *reader, uint32_t number)
 
 struct flow_reader_stats flow_reader_stats(struct flow_reader *reader)
 {
-	struct flow_reader_stats stats = { .events = ledger_events(reader->ledger),
-		                           .refused = ledger_refused(reader->ledger),
-		                           .evictions = flow_table_evictions(reader->table) };
+	struct flow_reader_stats stats = {
+		.events = ledger_events(reader->ledger),
+		.refused = ledger_refused(reader->ledger) + ring_broken(reader->ring),
+		.evictions = flow_table_evictions(reader->table),
+	};
 	uint64_t counts[_FLOW_COUNT_MAX];
 
-	if (object_counts(flow_loader_object(reader->loader), counts) < 0)
+	if (reader->source.counts(reader->source.user, counts) < 0)
 		return stats;
 	stats.lost = counts[FLOW_COUNT_LOST];
 	stats.unparsed = counts[FLOW_COUNT_UNPARSED];

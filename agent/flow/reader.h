@@ -1,5 +1,5 @@
 /*
- * From the programs' maps to struct flow.
+ * From the programs' maps to struct flow, by mapped memory alone.
  *
  * New flows come through a ring buffer that is drained every FLOW_DRAIN_MS and
  * never wakes anybody; counters are swept every FLOW_SWEEP_MS. What happened
@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/loop.h"
-#include "flow/loader.h"
+#include "flow/source.h"
 #include "flow/table.h"
 
 struct flow_reader;
@@ -28,21 +28,22 @@ struct flow_reader_callbacks {
 	void *user;
 };
 
-/* Borrows loader, loop and table. */
-int flow_reader_new(struct flow_loader *loader, struct loop *loop, struct flow_table *table,
+/* Copies source; its descriptors, loop and table are borrowed. */
+int flow_reader_new(const struct flow_source *source, struct loop *loop, struct flow_table *table,
                     const struct flow_reader_callbacks *callbacks, struct flow_reader **out);
 struct flow_reader *flow_reader_free(struct flow_reader *reader);
 
 /* Drains and sweeps now: before a flow listing, at the end of `check`. */
 int flow_reader_flush(struct flow_reader *reader);
-/* Call before flow_loader_detach(): takes the last counts, then forgets the subject's flows. */
+/* Call before the subject is detached: takes the last counts, then forgets the subject's flows. */
 void flow_reader_remove_subject(struct flow_reader *reader, uint32_t number);
 
 struct flow_reader_stats {
 	uint64_t events; /* records read from the ring */
 	uint64_t
 		lost; /* records the full ring refused; the flow is tried again with its next packet */
-	uint64_t refused;   /* records without a place in memory, or that made no sense */
+	uint64_t
+		refused; /* records without a place in memory; records, or a ring, that made no sense */
 	uint64_t evictions; /* flows that gave way in the table */
 	uint64_t unparsed;  /* packets whose headers were truncated or too deep */
 	uint64_t fragments; /* IP fragments but the first */

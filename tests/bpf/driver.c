@@ -173,10 +173,11 @@ static void do_stats(struct driver *driver, char **words, size_t n)
 	       (unsigned long long)l.stale, l.cpus, l.slots);
 }
 
-static void print_adopted(void *user, uint32_t subject, const char *uid)
+static void print_adopted(void *user, uint32_t subject, uint32_t owner, const char *uid)
 {
 	(void)user;
-	printf("{\"event\":\"adopted\",\"subject\":%u,\"uid\":\"%s\"}\n", subject, uid);
+	printf("{\"event\":\"adopted\",\"subject\":%u,\"owner\":%u,\"uid\":\"%s\"}\n", subject,
+	       owner, uid);
 }
 
 static void do_adopted(struct driver *driver, char **words, size_t n)
@@ -265,17 +266,17 @@ static int start(struct driver *driver, int argc, char **argv)
 		                        .in_netns = netns_run };
 	struct flow_reader_callbacks callbacks = { on_opened, on_updated, on_failed, NULL };
 	struct flow_loader_error error = { "" };
+	struct flow_source source;
 	int r = flow_loader_new(&options, &error, &driver->loader);
 
 	if (r < 0) {
 		answer(r, &error);
 		return r;
 	}
+	flow_loader_source(driver->loader, &source);
 	r = loop_new(&driver->loop);
 	r = r ?: flow_table_new(FLOWS_MAX, &driver->table);
-	r = r
-	            ?: flow_reader_new(driver->loader, driver->loop, driver->table, &callbacks,
-	                               &driver->reader);
+	r = r ?: flow_reader_new(&source, driver->loop, driver->table, &callbacks, &driver->reader);
 	r = r ?: loop_add(driver->loop, &driver->input, STDIN_FILENO, EPOLLIN, on_input);
 	answer(r, &error);
 	return r;

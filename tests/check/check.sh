@@ -82,9 +82,13 @@ verdict 'libmicrohttpd has one user' only_in '<microhttpd' 'agent/io/http_*'
 verdict 'libyaml has one user' only_in '<yaml\.h>' 'agent/io/yaml.c'
 verdict 'libmnl has one user' only_in '<libmnl/' 'agent/io/netlink*' 'agent/io/wireguard*'
 verdict 'network namespaces are entered in one place' only_in '(^|[^a-z_])setns\([a-z_>.-]+,' 'agent/io/netns.c'
-verdict 'libbpf is used in one folder' only_in '<bpf/' 'agent/flow/*'
+verdict 'libbpf is used where programs are loaded' only_in '<bpf/|\.skel\.h>' \
+	agent/flow/{clsact,links,loader,object,probers}.c
+verdict 'flows are read without what loads programs' \
+	nowhere '"flow/(clsact|fail|interface|links|loader|object|pins|privilege|probers)\.h"' \
+	agent/flow/{flow,ledger,reader,ring,slots,source,table}.[ch]
 verdict 'bpf(2) is called in one folder' nowhere 'SYS_bpf|__NR_bpf|[^a-z_]bpf\(BPF_' "${outside_flow[@]}"
-verdict 'the ABI is read in one folder' only_in 'bpf/flow_event\.h' 'agent/flow/*'
+verdict 'the ABI is read in one folder' only_in 'bpf/flow_event\.h' 'agent/flow/*' 'agent/broker/protocol.h'
 verdict 'no unbounded or unchecked functions' \
 	nowhere '(^|[^a-zA-Z0-9_>.])(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strtok|alloca)[ ]?\(' "${agent[@]}"
 verdict 'numbers are read in base/parse.c' \

@@ -212,6 +212,25 @@ static void records_older_than_what_was_found(void **state)
 }
 
 /* The slot changed hands while it was being read at the start, so it was not found. */
+/* Records were lost: every slot is looked at, those that are known too. */
+static void what_is_found_again_is_counted_once(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	begin(&seen);
+	found(&seen, 7, tcp(80, 500, 10, 1));
+	found(&seen, 7, tcp(80, 500, 10, 1));
+	found(&seen, 7, tcp(80, 500, 12, 2));
+	assert_flow(&seen, 80, 12, 2);
+	assert_int_equal(seen.opened, 1);
+	found(&seen, 7, tcp(81, 600, 3, 1)); /* the slot's new flow, which nothing told of */
+	assert_flow(&seen, 81, 3, 1);
+	assert_flow(&seen, 80, 12, 2);
+	assert_int_equal(seen.sum.packets, 15);
+	end(&seen);
+}
+
 static void a_victim_nobody_knew(void **state)
 {
 	struct seen s;
@@ -406,6 +425,7 @@ int main(void)
 		cmocka_unit_test(a_victim_gets_the_rest_of_its_counts),
 		cmocka_unit_test(one_flow_on_two_cpus),
 		cmocka_unit_test(records_older_than_what_was_found),
+		cmocka_unit_test(what_is_found_again_is_counted_once),
 		cmocka_unit_test(a_victim_nobody_knew),
 		cmocka_unit_test(other_protocols_are_one_connection),
 		cmocka_unit_test(answers_are_kept_by_local_port),
