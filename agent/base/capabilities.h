@@ -50,9 +50,15 @@ size_t capabilities_missing(uint64_t have, uint64_t wanted,
 const char *capability_sentence(const struct capability *capability, char buf[static 256]);
 
 /*
+ * The bounding set becomes no larger than `set`: what else there is cannot be
+ * had again, not even by a program that is executed. Without CAP_SETPCAP it is
+ * left as it is. 0 or -errno.
+ */
+int capabilities_bound(uint64_t set);
+
+/*
  * Keeps those of `set` that the process has, as effective and permitted; every
  * other one is gone for good. Inheritable and ambient sets are empty then, and
- * the bounding set no larger than `set` where CAP_SETPCAP was there to reduce
- * it. 0 or -errno.
+ * the bounding set is no larger than `set`, see above. 0 or -errno.
  */
 int capabilities_keep(uint64_t set);
