@@ -34,8 +34,11 @@
 		(__u32) value_;                                                                    \
 	})
 
-/* A socket in TIME_WAIT has no cgroup any more, but it cannot open a connection either. */
-static __always_inline bool is_own_probe(struct __sk_buff *skb, const struct packet *p)
+/*
+ * Ours, or of another agent that looks at this pod. A socket in TIME_WAIT has no
+ * cgroup any more, but it cannot open a connection either.
+ */
+static __always_inline bool is_probe(struct __sk_buff *skb, const struct packet *p)
 {
 	__u64 cgroup;
 
@@ -43,7 +46,7 @@ static __always_inline bool is_own_probe(struct __sk_buff *skb, const struct pac
 		return false;
 	cgroup = bpf_skb_cgroup_id(skb);
 	if (cgroup)
-		return cgroup == own_cgroup;
+		return bpf_map_lookup_elem(&probers, &cgroup);
 	return p->protocol == IPPROTO_TCP && p->tcp != TCP_SYN;
 }
 
@@ -62,7 +65,7 @@ static __always_inline void look_out(struct __sk_buff *skb, __u32 owner, __u32 l
 	IN_MEMORY(p);
 	switch (parse(skb, l2, false, &p)) {
 	case PACKET_FLOW:
-		if (is_own_probe(skb, &p))
+		if (is_probe(skb, &p))
 			pass_probe(&p, owner);
 		else
 			account(skb, &p, owner, shared);

@@ -17,7 +17,7 @@
 #define FLOW_LAYOUT_VERSION 2
 
 /*
- * Packets with this skb->priority that come from the agent's own cgroup are
+ * Packets with this skb->priority that come from the cgroup of an agent are
  * its probes. A pod may copy the priority but not the cgroup.
  */
 #define FLOW_PROBE_PRIORITY 0x65760001
@@ -42,6 +42,9 @@
 
 /* Peers that are remembered, a power of two. */
 #define FLOW_OPENED_ENTRIES 16384
+
+/* Cgroups that probes come from: the agent's, and those of every `check` beside it. */
+#define FLOW_PROBERS_MAX 256
 
 enum flow_opened_by {
 	FLOW_BY_POD,

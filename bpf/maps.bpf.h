@@ -69,12 +69,27 @@ struct {
 	__type(value, struct flow_layout);
 } layout_map SEC(".maps");
 
+/*
+ * bpf_skb_cgroup_id() of the sockets of every agent on this node, which all
+ * share this map (agent/flow/probers.h). Not an LRU hash: that gives up
+ * entries long before it is full, because each CPU takes free places for itself
+ * (kernel/bpf/bpf_lru_list.c, LOCAL_FREE_TARGET), and one given up here is a
+ * running agent's.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FLOW_PROBERS_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} probers SEC(".maps");
+
 /* Copy of struct flow_layout: constants to the verifier. */
 const volatile __u32 n_cpus = 1;
 const volatile __u32 n_slots = 1;
 const volatile __u64 seed;
 
-/* bpf_skb_cgroup_id() of the agent's own sockets. */
+/* What learn_own_cgroup found, for user space. */
 __u64 own_cgroup;
 
 static __always_inline void count(enum flow_count which)

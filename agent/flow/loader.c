@@ -14,6 +14,7 @@
 #include "flow/interface.h"
 #include "flow/links.h"
 #include "flow/privilege.h"
+#include "flow/probers.h"
 #include "flow/source.h"
 
 struct subject_links {
@@ -122,8 +123,9 @@ static void unwatch_failures(struct flow_loader *loader)
 static int load_object(struct flow_loader *loader, const struct flow_options *options,
                        struct flow_loader_error *error)
 {
-	char maps[PINS_PATH_MAX], subjects[PINS_PATH_MAX];
+	char maps[PINS_PATH_MAX], subjects[PINS_PATH_MAX], probers[PINS_PATH_MAX];
 	struct object_options wanted = { .maps_dir = pins_path(&loader->pins, "maps", maps),
+		                         .probers = probers_path(&loader->pins, probers),
 		                         .slots = options->slots,
 		                         .ring_bytes = options->ring_bytes };
 	int r = object_new(&wanted, error, &loader->object);
@@ -144,6 +146,38 @@ static int load_object(struct flow_loader *loader, const struct flow_options *op
 	return object_new(&wanted, error, &loader->object);
 }
 
+/* Loads the programs and makes our probes known to all that look at the same pods. */
+static int load(struct flow_loader *loader, const struct flow_options *options,
+                struct flow_loader_error *error)
+{
+	cleanup(fd_closep) int lock = -1;
+	int r = probers_lock(&loader->pins, &lock);
+
+	if (r < 0)
+		return flow_loader_fail(error, r, "%s: cannot lock its directory: %s",
+		                        loader->pins.root, strerror(-r));
+	r = load_object(loader, options, error);
+	if (r < 0)
+		return r;
+	r = probers_join(&loader->pins, object_probers_fd(loader->object),
+	                 object_own_cgroup(loader->object));
+	if (r < 0)
+		return flow_loader_fail(error, r, "cannot tell which packets are probes: %s",
+		                        strerror(-r));
+	return 0;
+}
+
+/* Of an instance that is gone for good. */
+static int remove_pins(const struct pins *pins)
+{
+	cleanup(fd_closep) int lock = -1;
+	int locked = probers_lock(pins, &lock), r = pins_remove_tree(pins->root);
+
+	if (locked == 0)
+		probers_tidy(pins);
+	return r;
+}
+
 int flow_loader_new(const struct flow_options *options, struct flow_loader_error *error,
                     struct flow_loader **out)
 {
@@ -158,7 +192,7 @@ int flow_loader_new(const struct flow_options *options, struct flow_loader_error
 
 	r = privilege_check(error);
 	r = r ?: pins_open(options->bpffs, options->instance, error, &loader->pins);
-	r = r ?: load_object(loader, options, error);
+	r = r ?: load(loader, options, error);
 	if (r < 0)
 		return r;
 
@@ -211,7 +245,7 @@ struct flow_loader *flow_loader_free(struct flow_loader *loader, bool keep)
 		for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
 			detach(loader, i);
 		unwatch_failures(loader);
-		pins_remove_tree(loader->pins.root);
+		(void)remove_pins(&loader->pins);
 	}
 	return release(loader);
 }
@@ -221,7 +255,7 @@ int flow_cleanup(const char *bpffs, const char *instance)
 	struct pins pins;
 	int r = pins_find(bpffs, instance, &pins);
 
-	return r < 0 ? r : pins_remove_tree(pins.root);
+	return r < 0 ? r : remove_pins(&pins);
 }
 
 void flow_loader_adopted(struct flow_loader *loader, flow_loader_adopted_fn fn, void *user)

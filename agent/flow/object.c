@@ -56,20 +56,18 @@ static struct bpf_map *map_at(const struct object *object, size_t i)
 	return i < sizeof(maps) / sizeof(maps[0]) ? maps[i] : NULL;
 }
 
-static int pin_maps_at(const struct object *object, const char *dir)
+static int pin_maps_at(const struct object *object, const char *dir, const char *probers)
 {
 	struct bpf_map *map;
+	int r = probers ? bpf_map__set_pin_path(object->skel->maps.probers, probers) : 0;
 
-	for (size_t i = 0; (map = map_at(object, i)); i++) {
+	for (size_t i = 0; r == 0 && (map = map_at(object, i)); i++) {
 		char path[PATH_BYTES];
-		int r;
 
 		snprintf(path, sizeof(path), "%s/%s", dir, bpf_map__name(map));
 		r = bpf_map__set_pin_path(map, path);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 /* CPUs that have slots of their own: those that are online now. */
@@ -197,7 +195,7 @@ static int load(struct object *object, const struct object_options *options,
 	if (r == -ESTALE)
 		return flow_loader_fail(error, r, "%s: pinned by another version or configuration",
 		                        options->maps_dir);
-	r = r ?: pin_maps_at(object, options->maps_dir);
+	r = r ?: pin_maps_at(object, options->maps_dir, options->probers);
 	if (r < 0)
 		return flow_loader_fail(error, r, "%s: cannot read pinned maps: %s",
 		                        options->maps_dir, strerror(-r));
@@ -345,6 +343,16 @@ int object_next_attachment(struct object *object, uint32_t *out)
 		return r;
 	*out = next;
 	return 0;
+}
+
+int object_probers_fd(const struct object *object)
+{
+	return bpf_map__fd(object->skel->maps.probers);
+}
+
+uint64_t object_own_cgroup(const struct object *object)
+{
+	return object->skel->bss->own_cgroup;
 }
 
 int object_slots_fd(const struct object *object)

@@ -30,6 +30,8 @@ struct object_options {
 	const char *maps_dir; /* where the maps are, or will be, pinned */
 	uint32_t slots;       /* all CPUs; 0: whatever is there, else FLOW_SLOTS */
 	uint32_t ring_bytes;  /* 0: likewise */
+	const char
+		*probers; /* where the map is pinned that instances share; NULL: nobody shares it */
 };
 
 /* Takes over pinned maps when there are any. -ESTALE: they are of another layout. */
@@ -46,6 +48,10 @@ int object_watch_failures(const struct object *object, int *fd);
 const struct flow_layout *object_layout(const struct object *object);
 /* A number of an attachment that no slot bears yet. */
 int object_next_attachment(struct object *object, uint32_t *out);
+
+int object_probers_fd(const struct object *object);
+/* What bpf_skb_cgroup_id() says of the caller's sockets; 0: they have no cgroup with an id. */
+uint64_t object_own_cgroup(const struct object *object);
 
 int object_slots_fd(const struct object *object);
 int object_ring_fd(const struct object *object);

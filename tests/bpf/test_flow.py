@@ -3,6 +3,7 @@
 Run as root: /usr/bin/python3 -m pytest tests/bpf/test_flow.py
 """
 import errno
+import json
 import os
 import socket
 import struct
@@ -43,8 +44,8 @@ def lab():
 def start(bpffs):
     made = []
 
-    def start_driver(**options):
-        made.append(Driver(INSTANCE, bpffs, **options))
+    def start_driver(instance=INSTANCE, **options):
+        made.append(Driver(instance, bpffs, **options))
         return made[-1]
 
     yield start_driver
@@ -425,6 +426,102 @@ def test_own_probes_are_not_the_pods(lab, start, cgroup, kind):
     packets = driver.flow(remote=lab.OUT)["packets"]
     run_probe(agent, priority=0)
     assert driver.flow(remote=lab.OUT)["packets"] > packets, "what we send otherwise is seen"
+
+
+def ids_of_probers(bpffs):
+    """What the map shared by all instances holds; None: it is gone."""
+    path = f"{bpffs}/egress-verifier/probers:1"
+    if not os.path.exists(path):
+        return None
+    dump = json.loads(run(f"/usr/sbin/bpftool -j map dump pinned {path}"))
+    return sorted(int.from_bytes(bytes(int(byte, 16) for byte in entry["key"]), "little")
+                  for entry in dump)
+
+
+def id_of(cgroup_path):
+    """The inode's number is the cgroup's id (kernfs, on machines of 64 bits)."""
+    return os.stat(cgroup_path).st_ino
+
+
+def test_two_agents_know_each_others_probes(lab, start, cgroup, bpffs):
+    """An agent and a `check`, each in its own cgroup: the pod is idle to both."""
+    homes = {name: cgroup(name) for name in ("agent", "check", "pod")}
+    agent = start(cgroup=homes["agent"])
+    agent.attach(lab)
+    check = start(f"{INSTANCE}-check", cgroup=homes["check"])
+    check.attach(lab)
+    assert ids_of_probers(bpffs) == sorted(id_of(homes[n]) for n in ("agent", "check"))
+    server = lab.listen(lab.out, lab.OUT, 80)
+
+    def run_probe(name):
+        thread = threading.Thread(target=serve, args=(server, True))
+        thread.start()
+        probe(lab, homes[name], "tcp", 80)
+        thread.join()
+
+    def passed_over(driver):
+        return driver.stats()["probes"]
+
+    for name in ("agent", "check"):
+        before = passed_over(agent), passed_over(check)
+        run_probe(name)
+        assert agent.flows() == [] and check.flows() == []
+        assert passed_over(agent) >= before[0] + 4 and passed_over(check) >= before[1] + 4
+    run_probe("pod")
+    assert agent.flow(remote=lab.OUT)["connections"] == 1, "a pod with our priority is seen"
+    assert check.flow(remote=lab.OUT)["connections"] == 1
+
+    check.quit()
+    assert ids_of_probers(bpffs) == [id_of(homes["agent"])]
+    run_probe("agent")
+    assert agent.flow(remote=lab.OUT)["connections"] == 1
+    run_probe("check")
+    assert agent.flow(remote=lab.OUT)["connections"] == 2, "what was a check's cgroup is none any more"
+
+
+def test_who_probes_is_known_while_somebody_says_so(start, cgroup, bpffs):
+    homes = {name: cgroup(name) for name in ("old", "new")}
+    old, new = (id_of(homes[name]) for name in ("old", "new"))
+    agent = start(cgroup=homes["old"])
+    check = start(f"{INSTANCE}-check", cgroup=homes["old"])
+    check.quit()
+    assert ids_of_probers(bpffs) == [old], "the agent is still in that cgroup"
+    killed = start(f"{INSTANCE}-killed", cgroup=homes["old"])
+    killed.kill()
+    agent.quit(keep=True)
+    assert ids_of_probers(bpffs) == [old], "its programs count on"
+    agent = start(cgroup=homes["new"])
+    assert ids_of_probers(bpffs) == sorted((old, new)), "one that was killed said nothing"
+    killed = start(f"{INSTANCE}-killed", cgroup=homes["new"])
+    assert ids_of_probers(bpffs) == [new], "but its next run did"
+    agent.quit()
+    assert ids_of_probers(bpffs) == [new]
+    killed.quit()
+    assert ids_of_probers(bpffs) is None, "the last one takes the map along"
+    assert os.listdir(f"{bpffs}/egress-verifier") == []
+
+
+def test_agents_that_come_and_go_at_once(start, cgroup, bpffs):
+    homes = [cgroup(f"home{i}") for i in range(4)]
+    for _ in range(3):
+        drivers = [None] * len(homes)
+
+        def begin(i):
+            drivers[i] = start(f"{INSTANCE}-{i}", cgroup=homes[i])
+
+        threads = [threading.Thread(target=begin, args=(i,)) for i in range(len(homes))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(driver.started["answer"] == 0 for driver in drivers)
+        assert ids_of_probers(bpffs) == sorted(map(id_of, homes))
+        threads = [threading.Thread(target=driver.quit) for driver in drivers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ids_of_probers(bpffs) is None
 
 
 def test_a_pod_in_the_nodes_namespace(lab, start, cgroup):
