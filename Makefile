@@ -84,7 +84,7 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name $(subst .,_,$*) > $@
 
 # Loader and reader alone, for tests/bpf and tests/bench.
-$(BUILD)/tests/bpf/driver: tests/bpf/driver.c $(BUILD)/libflow.a $(BUILD)/agent/io/netns.o $(BUILD)/libbase.a
+$(BUILD)/tests/bpf/driver: tests/bpf/driver.c $(BUILD)/libflow.a $(BUILD)/agent/io/netns.o $(BUILD)/agent/io/privileged.o $(BUILD)/libbase.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
