@@ -8,15 +8,41 @@
 
 #define READ_CHUNK 16384
 
+/* One per process, as what it may open. */
+static file_opener_fn opener;
+
+void file_set_opener(file_opener_fn fn)
+{
+	opener = fn;
+}
+
+int file_open(int dirfd, const char *path, int flags, int *fd)
+{
+	int opened = openat(dirfd, path, O_RDONLY | O_CLOEXEC | flags), r;
+
+	if (opened < 0) {
+		r = -errno;
+		if ((r != -EACCES && r != -EPERM) || !opener ||
+		    (dirfd != AT_FDCWD && path[0] != '/'))
+			return r;
+		r = opener(path, &opened);
+		if (r < 0)
+			return r;
+	}
+	*fd = opened;
+	return 0;
+}
+
 int file_read(int dirfd, const char *path, struct buf *out)
 {
 	cleanup(fd_closep) int fd = -1;
 	char chunk[READ_CHUNK];
 	struct stat st;
+	int r;
 
-	fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
+	r = file_open(dirfd, path, O_NONBLOCK | O_NOCTTY, &fd);
+	if (r < 0)
+		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))

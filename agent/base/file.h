@@ -6,6 +6,17 @@
 #include "base/buf.h"
 
 /*
+ * Opens for reading what this process may not, or says why not (-errno). Asked
+ * when open(2) answers EACCES or EPERM to a path that does not depend on a
+ * folder of the caller's. NULL: nobody can.
+ */
+typedef int (*file_opener_fn)(const char *path, int *fd);
+void file_set_opener(file_opener_fn opener);
+
+/* open(2) for reading, close-on-exec, by the opener when need be. 0 or -errno. */
+int file_open(int dirfd, const char *path, int flags, int *fd);
+
+/*
  * Appends the file's bytes to `out`, at most out->max in all: -EFBIG beyond,
  * -EISDIR and the like as the kernel says; only regular files (and what procfs
  * and sysfs call so). On error `out` may hold a part.
