@@ -7,16 +7,25 @@
 
 #include "base/log.h"
 #include "io/netns.h"
+#include "io/privileged.h"
 
-static int open_in_pod(void *user, int family, int type, int protocol)
+static int open_in_pod(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
 	struct watched *watched = user;
+	uint16_t port;
+	struct ip ip;
 	int fd = -1, r;
 
 	/* -1 would mean the agent's own namespace: the node's answer under the pod's name. */
 	if (watched->subject->netns_fd < 0)
 		return -ENOENT;
-	r = netns_socket(watched->subject->netns_fd, family, type, protocol, &fd);
+	if (!privileged()) {
+		r = netns_socket(watched->subject->netns_fd, family, type, protocol, &fd);
+	} else {
+		r = probe_socket_peer(peer, &ip, &port);
+		if (r == 0)
+			r = privileged()->connect(watched->subject->netns_fd, type, &ip, port, &fd);
+	}
 	return r < 0 ? r : fd;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/uio.h>
 
 #include "base/buf.h"
@@ -37,6 +38,7 @@ struct dns_query {
 	ares_channel channel;
 	struct dns_socket *sockets; /* owned */
 	struct socket_opener opener;
+	int type;              /* of the socket that c-ares is about to connect */
 	struct timer retry;    /* c-ares' own timeouts */
 	struct timer deadline; /* ours; at once when the answer came without waiting */
 	struct dns_answer answer;
@@ -131,18 +133,21 @@ int dns_servers_load(const char *path, struct dns_servers *out)
 
 /* Sockets: c-ares opens them through us and tells which it waits for. */
 
+/*
+ * The number of a socket to be: who opens it has to know its peer, which c-ares
+ * tells in its next step. It sets no options on sockets that others open.
+ */
 static ares_socket_t open_socket(int family, int type, int protocol, void *user)
 {
 	struct dns_query *query = user;
-	int fd;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	fd = probe_socket_open(&query->opener, family, type, protocol);
-	if (fd < 0) {
-		query->socket_error = -fd;
-		errno = -fd;
-		return ARES_SOCKET_BAD;
-	}
-	return fd;
+	(void)family;
+	(void)protocol;
+	query->type = type;
+	if (fd < 0)
+		query->socket_error = errno;
+	return fd < 0 ? ARES_SOCKET_BAD : fd;
 }
 
 static int close_socket(ares_socket_t fd, void *user)
@@ -151,11 +156,35 @@ static int close_socket(ares_socket_t fd, void *user)
 	return close(fd);
 }
 
+/* The socket, in the place of its number. Nobody waits for that yet. */
+static int take_number(struct dns_query *query, int fd, const struct sockaddr *peer)
+{
+	cleanup(fd_closep) int opened = -1;
+
+	opened = probe_socket_open(&query->opener, peer->sa_family, query->type, 0, peer);
+	if (opened < 0)
+		return opened;
+	return dup3(opened, fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
 static int connect_socket(ares_socket_t fd, const struct sockaddr *address, ares_socklen_t len,
                           void *user)
 {
-	(void)user;
-	return connect(fd, address, len);
+	struct dns_query *query = user;
+	int r;
+
+	r = take_number(query, fd, address);
+	if (r < 0) {
+		if (!probe_socket_refused(-r))
+			query->socket_error = -r;
+		errno = ECONNREFUSED; /* never one that c-ares would wait after */
+		return -1;
+	}
+	if (connect(fd, address, len) == 0 || errno == EISCONN)
+		return 0;
+	if (errno == EALREADY)
+		errno = EINPROGRESS;
+	return -1;
 }
 
 static ares_ssize_t receive(ares_socket_t fd, void *data, size_t size, int flags,
@@ -174,12 +203,18 @@ static ares_ssize_t receive(ares_socket_t fd, void *data, size_t size, int flags
 	return n;
 }
 
+/*
+ * Without sendmsg(2), which could name another peer where no filter of system
+ * calls sees it. A datagram is one piece; of a stream c-ares sends the rest later.
+ */
 static ares_ssize_t send_vector(ares_socket_t fd, const struct iovec *data, int n, void *user)
 {
-	struct msghdr message = { .msg_iov = (struct iovec *)data, .msg_iovlen = (size_t)n };
+	int i = 0;
 
 	(void)user;
-	return sendmsg(fd, &message, MSG_NOSIGNAL);
+	while (i < n - 1 && data[i].iov_len == 0)
+		i++;
+	return send(fd, data[i].iov_base, data[i].iov_len, MSG_NOSIGNAL);
 }
 
 static const struct ares_socket_functions socket_functions = {

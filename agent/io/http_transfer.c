@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "io/privileged.h"
 #include "limits.h"
 
 #define CONNECT_TIMEOUT_MS 10000
@@ -23,12 +24,9 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 		fd = -EADDRNOTAVAIL;
 	else
 		fd = probe_socket_open(&transfer->opener, address->family, address->socktype,
-		                       address->protocol);
-	if (fd >= 0)
-		return fd;
-
-	transfer->socket_error = -fd;
-	return CURL_SOCKET_BAD;
+		                       address->protocol, &address->addr);
+	transfer->socket_error = fd < 0 ? -fd : 0;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /*
@@ -102,9 +100,15 @@ static const struct {
 #endif
 };
 
+/* There was no socket; not because it had connected to nothing already. */
+static bool is_local(const struct http_transfer *transfer)
+{
+	return transfer->socket_error && !probe_socket_refused(transfer->socket_error);
+}
+
 static enum http_error error_of(const struct http_transfer *transfer, CURLcode code, bool connected)
 {
-	long error = 0;
+	long error = transfer->socket_error;
 
 	if (transfer->stopped != HTTP_OK)
 		return transfer->stopped;
@@ -112,10 +116,10 @@ static enum http_error error_of(const struct http_transfer *transfer, CURLcode c
 		return connected ? HTTP_TIMEOUT : HTTP_CONNECT_TIMEOUT;
 	if (code == CURLE_UNSUPPORTED_PROTOCOL) /* the URL's, or once connected HTTP/0.9 */
 		return connected ? HTTP_PROTOCOL : HTTP_BAD_URL;
-	if (code == CURLE_COULDNT_CONNECT && !transfer->socket_error) {
+	if (code == CURLE_COULDNT_CONNECT && error == 0)
 		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
+	if (code == CURLE_COULDNT_CONNECT && !is_local(transfer))
 		return http_error_of_errno((int)error);
-	}
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
 		if (codes[i].code == code)
@@ -163,8 +167,7 @@ void http_transfer_response(struct http_transfer *transfer, CURLcode code,
 	response->error = error_of(transfer, code, response->connected);
 	response->body = transfer->body.data ? transfer->body.data : "";
 	response->body_len = transfer->body.len;
-	response->detail =
-		transfer->socket_error ? strerror(transfer->socket_error) : transfer->error;
+	response->detail = is_local(transfer) ? strerror(transfer->socket_error) : transfer->error;
 }
 
 /* The request */
@@ -204,8 +207,9 @@ static int set_address(struct http_transfer *transfer, const struct http_request
 
 	if (request->unix_path)
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_path);
-	if (request->opener) {
+	if (request->opener)
 		transfer->opener = *request->opener;
+	if (request->opener || (privileged() && !request->unix_path)) {
 		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 		curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 	}

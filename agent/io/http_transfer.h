@@ -22,7 +22,7 @@ struct http_transfer {
 	struct socket_opener opener;
 	bool has_opener, has_pin;
 	struct ip pin;
-	int socket_error;               /* the opener's, positive */
+	int socket_error;               /* the last opener's, positive; 0: there was a socket */
 	uint64_t started_ns, secure_ns; /* start; begin of the TLS handshake, 0: not begun */
 	struct buf body;
 	size_t header_bytes, header_max;

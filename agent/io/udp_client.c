@@ -15,13 +15,13 @@
 
 struct udp_exchange {
 	struct loop_source source;
-	int fd;             /* owned */
+	int fd;             /* owned; -1: refused while it was opened */
 	struct timer retry; /* the next copy */
 	struct timer deadline;
 	uint8_t data[UDP_REQUEST_MAX];
 	size_t len;
 	unsigned int copies_left;
-	int failed; /* errno of a first send that failed; told from the loop */
+	int failed; /* errno of connecting or of the first send; told from the loop */
 	udp_accept_fn accept;
 	udp_done_fn done;
 	void *user;
@@ -113,18 +113,22 @@ static int on_deadline(struct timer *timer)
 	return 0;
 }
 
-static int connect_to(int fd, const struct ip *peer, uint16_t port)
+/* 0, or the errno that ends the exchange; -errno when there is nothing to connect. */
+static int connect_to(struct udp_exchange *exchange, const struct udp_request *request)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	bool v4 = ip_is_v4(peer);
-	int r;
+	struct sockaddr_storage storage;
+	const struct sockaddr *peer = (const struct sockaddr *)&storage;
+	socklen_t len = probe_socket_address(&request->peer, request->port, &storage);
+	int fd;
 
-	memcpy(&in.sin_addr, peer->b + 12, 4);
-	memcpy(&in6.sin6_addr, peer->b, 16);
-	r = v4 ? connect(fd, (struct sockaddr *)&in, sizeof(in))
-	       : connect(fd, (struct sockaddr *)&in6, sizeof(in6));
-	return r < 0 ? errno : 0;
+	fd = probe_socket_open(request->opener, peer->sa_family, SOCK_DGRAM, IPPROTO_UDP, peer);
+	if (fd < 0)
+		return probe_socket_refused(-fd) ? -fd : fd;
+	exchange->fd = fd;
+	if (connect(fd, peer, len) == 0)
+		return 0;
+	/* Of one that was connected by whoever opened it. */
+	return errno == EINPROGRESS || errno == EALREADY || errno == EISCONN ? 0 : errno;
 }
 
 static int set_timers(struct udp_exchange *exchange, const struct udp_request *request)
@@ -159,13 +163,14 @@ int udp_exchange_new(struct loop *loop, const struct udp_request *request,
 	exchange->user = request->user;
 	memcpy(exchange->data, request->data, request->len);
 
-	exchange->fd =
-		probe_socket_open(request->opener, ip_is_v4(&request->peer) ? AF_INET : AF_INET6,
-	                          SOCK_DGRAM, IPPROTO_UDP);
-	if (exchange->fd < 0)
-		return exchange->fd;
-
-	r = loop_add(loop, &exchange->source, exchange->fd, EPOLLIN, on_readable);
+	r = connect_to(exchange, request);
+	if (r < 0)
+		return r;
+	exchange->failed = r;
+	if (exchange->fd >= 0)
+		r = loop_add(loop, &exchange->source, exchange->fd, EPOLLIN, on_readable);
+	else
+		r = 0;
 	if (r == 0)
 		r = timer_init(&exchange->retry, loop, on_retry);
 	if (r == 0)
@@ -173,7 +178,6 @@ int udp_exchange_new(struct loop *loop, const struct udp_request *request,
 	if (r < 0)
 		return r;
 
-	exchange->failed = connect_to(exchange->fd, &request->peer, request->port);
 	if (!exchange->failed)
 		exchange->failed = send_copy(exchange);
 	r = set_timers(exchange, request);

@@ -18,14 +18,17 @@ static void on_answer(void *user, const struct dns_answer *answer)
 	loop_stop(outcome->loop);
 }
 
-static int count_sockets(void *user, int family, int type, int protocol)
+static int count_sockets(void *user, int family, int type, int protocol,
+                         const struct sockaddr *peer)
 {
+	(void)peer;
 	(*(int *)user)++;
 	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 
-static int no_socket(void *user, int family, int type, int protocol)
+static int no_socket(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(void)user;
 	(void)family;
 	(void)type;

@@ -34,16 +34,18 @@ static int on_write(void *user, const char *data, size_t len)
 	return 0;
 }
 
-static int open_counted(void *user, int family, int type, int protocol)
+static int open_counted(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	struct outcome *outcome = user;
 
 	outcome->sockets++;
 	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 
-static int open_nothing(void *user, int family, int type, int protocol)
+static int open_nothing(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(void)user;
 	(void)family;
 	(void)type;

@@ -26,7 +26,7 @@ static void only_connections_end_with_a_reset(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct linger linger = { .l_onoff = -1, .l_linger = -1 };
-		int fd = probe_socket_open(NULL, AF_INET, rows[i].type, 0);
+		int fd = probe_socket_open(NULL, AF_INET, rows[i].type, 0, NULL);
 
 		assert_true(fd >= 0);
 		assert_int_equal(get(fd, SO_LINGER, &linger, sizeof(linger)), 0);
@@ -36,8 +36,9 @@ static void only_connections_end_with_a_reset(void **state)
 	}
 }
 
-static int refuse(void *user, int family, int type, int protocol)
+static int refuse(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(void)user;
 	(void)family;
 	(void)type;
@@ -50,7 +51,7 @@ static void the_opener_decides(void **state)
 	struct socket_opener opener = { .open = refuse };
 
 	(void)state;
-	assert_int_equal(probe_socket_open(&opener, AF_INET, SOCK_STREAM, 0), -ENOENT);
+	assert_int_equal(probe_socket_open(&opener, AF_INET, SOCK_STREAM, 0, NULL), -ENOENT);
 }
 
 int main(void)

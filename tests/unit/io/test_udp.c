@@ -49,8 +49,9 @@ static size_t on_datagram(void *user, const uint8_t *data, size_t len, const str
 	return len;
 }
 
-static int no_socket(void *user, int family, int type, int protocol)
+static int no_socket(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(void)user;
 	(void)family;
 	(void)type;

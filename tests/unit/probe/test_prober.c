@@ -41,14 +41,16 @@ static void on_result(void *user, const struct probe_result *result)
 		loop_stop(setup->loop);
 }
 
-static int open_counted(void *user, int family, int type, int protocol)
+static int open_counted(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(*(int *)user)++;
 	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 }
 
-static int open_nothing(void *user, int family, int type, int protocol)
+static int open_nothing(void *user, int family, int type, int protocol, const struct sockaddr *peer)
 {
+	(void)peer;
 	(void)user;
 	(void)family;
 	(void)type;
