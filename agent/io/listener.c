@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/parse.h"
+#include "io/privileged.h"
 
 #define UNIX_PREFIX "unix:"
 #define BACKLOG 128
@@ -189,6 +190,8 @@ int listener_open(const struct listener_address *address, int *fd)
 	union any_address any;
 	int on = 1, off = 0, r;
 
+	if (privileged())
+		return privileged()->listen(address, fd);
 	to_sockaddr(address, &any);
 	opened = socket(any.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (opened < 0)
@@ -215,7 +218,8 @@ void listener_close(const struct listener_address *address, int *fd)
 		return;
 
 	fd_closep(fd);
-	if (address->local)
+	/* Who opened it removes the file, once it has closed its own. */
+	if (address->local && !privileged())
 		(void)remove_stale(address);
 }
 

@@ -31,7 +31,10 @@ bool listener_is_loopback(const struct listener_address *address);
  * never (-EEXIST). [::] also takes IPv4.
  */
 int listener_open(const struct listener_address *address, int *fd);
-/* Closes it; the file of a unix socket goes too, unless somebody else answers there by now. */
+/*
+ * Closes it; the file of a unix socket goes too, unless somebody else answers
+ * there by now, or another process opened it for us (io/privileged.h).
+ */
 void listener_close(const struct listener_address *address, int *fd);
 /* What it is bound to, in the form that listener_parse() reads; returns buf. */
 const char *listener_format(const struct listener_address *address,

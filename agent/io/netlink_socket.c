@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "io/netns.h"
+#include "io/privileged.h"
 #include "limits.h"
 
 /* One for all requests: the program is single-threaded and no request is nested in another. */
@@ -28,7 +29,10 @@ int netlink_open(struct netlink *netlink, int netns_fd, int protocol)
 {
 	int fd, r;
 
-	r = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol, &fd);
+	if (privileged() && protocol == NETLINK_ROUTE)
+		r = privileged()->netlink(netns_fd, 0, &fd);
+	else
+		r = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol, &fd);
 	if (r < 0)
 		return r;
 
@@ -178,24 +182,48 @@ static int on_change(struct loop_source *source, uint32_t events)
 	return 0;
 }
 
-static int bind_topic(int fd, enum netlink_topic topic)
+static uint32_t groups_of(enum netlink_topic topic)
 {
-	struct sockaddr_nl address = {
-		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
-	};
-	int small = 1, on = 1;
+	uint32_t groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
 
 	if (topic == NETLINK_TOPIC_ALL)
-		address.nl_groups |= RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
-		                     RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1);
+		groups |= RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE |
+		          1u << (RTNLGRP_IPV6_RULE - 1);
+	return groups;
+}
+
+static void keep_small(int fd)
+{
+	int small = 1, on = 1;
+
 	/*
 	 * One queued message says all that a watch says, so the queue may be as
 	 * small as the kernel lets it, and an overrun need not be an error.
 	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on));
-	return bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+static int open_bound(int netns_fd, uint32_t groups, int *out)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
+	cleanup(fd_closep) int fd = -1;
+	int r;
+
+	if (privileged()) {
+		r = privileged()->netlink(netns_fd, groups, out);
+		if (r == 0)
+			keep_small(*out);
+		return r;
+	}
+	r = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, &fd);
+	if (r < 0)
+		return r;
+	keep_small(fd);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	*out = take_fd(&fd);
+	return 0;
 }
 
 int netlink_watch_open(struct netlink_watch *watch, struct loop *loop, int netns_fd,
@@ -205,10 +233,7 @@ int netlink_watch_open(struct netlink_watch *watch, struct loop *loop, int netns
 	struct netlink_watch opened = { .loop = loop, .fn = fn, .fd = -1 };
 	int r;
 
-	r = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, &fd);
-	if (r < 0)
-		return r;
-	r = bind_topic(fd, topic);
+	r = open_bound(netns_fd, groups_of(topic), &fd);
 	if (r < 0)
 		return r;
 

@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "io/privileged.h"
 
 /*
  * To open a device may do something (a watchdog begins to count), and the path
@@ -127,6 +128,8 @@ int netns_open(const char *path, int *fd, uint64_t *inode)
 	cleanup(fd_closep) int opened = -1;
 	int r;
 
+	if (privileged())
+		return privileged()->netns_open(path, fd, inode);
 	r = open_nsfs(path, &opened);
 	if (r < 0)
 		return r;

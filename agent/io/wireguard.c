@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "io/netlink_socket.h"
+#include "io/privileged.h"
 
 #define V4_MAPPED_BITS 96
 
@@ -271,6 +272,8 @@ int wireguard_read(int netns_fd, uint32_t ifindex, struct wireguard_device *out)
 	uint16_t family;
 	int r;
 
+	if (privileged())
+		return privileged()->tunnel(netns_fd, ifindex, out);
 	r = netlink_open(&netlink, netns_fd, NETLINK_GENERIC);
 	if (r < 0)
 		return r;

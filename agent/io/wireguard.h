@@ -55,6 +55,14 @@ int wireguard_decode(const struct nlmsghdr *message, struct wireguard_device *de
  * `text` while it reads.
  */
 int wireguard_uapi_parse(char *text, size_t len, struct wireguard_device *out);
+/* The text ends as a whole answer does: no more will come. */
+bool wireguard_uapi_complete(const char *text, size_t len);
+
+/*
+ * Asks at DIRECTORY/NAME.sock; *fd is non-blocking and the answer comes there.
+ * -EINVAL for a name that is no interface's; -ENOENT, -ECONNREFUSED: nobody is there.
+ */
+int wireguard_ask(const char *directory, const char *name, int *fd);
 
 /* One question to a userspace implementation; embedded in whoever asks. */
 struct wireguard_query;
@@ -77,8 +85,8 @@ struct wireguard_query {
 	}
 
 /*
- * Asks at DIRECTORY/NAME.sock. -ENOENT, -ECONNREFUSED: nobody is there; -EINVAL
- * for a name that is no interface's; -EBUSY while an earlier question is open.
+ * As wireguard_ask(); -EBUSY while an earlier question is open. Where others ask
+ * for us (io/privileged.h), they know the directory.
  */
 int wireguard_query_start(struct wireguard_query *query, struct loop *loop, const char *directory,
                           const char *name, wireguard_query_fn fn);

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/parse.h"
+#include "io/privileged.h"
 
 /* Parser */
 
@@ -228,9 +229,9 @@ static void finish(struct wireguard_query *query, int error)
 }
 
 /* wireguard-go keeps the connection open for more questions; others close it. */
-static bool complete(const struct wireguard_query *query)
+bool wireguard_uapi_complete(const char *text, size_t len)
 {
-	return query->len >= 2 && memcmp(query->answer + query->len - 2, "\n\n", 2) == 0;
+	return len >= 2 && memcmp(text + len - 2, "\n\n", 2) == 0;
 }
 
 static int on_answer(struct loop_source *source, uint32_t events)
@@ -243,8 +244,8 @@ static int on_answer(struct loop_source *source, uint32_t events)
 		finish(query, -EFBIG);
 		return 0;
 	}
-	n = recv(query->fd, query->answer + query->len, WIREGUARD_ANSWER_MAX - query->len,
-	         MSG_DONTWAIT);
+	/* A socket, or a pipe of who asks for us. */
+	n = read(query->fd, query->answer + query->len, WIREGUARD_ANSWER_MAX - query->len);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n > 0)
@@ -252,7 +253,7 @@ static int on_answer(struct loop_source *source, uint32_t events)
 
 	if (n < 0)
 		finish(query, -errno);
-	else if (n == 0 || complete(query))
+	else if (n == 0 || wireguard_uapi_complete(query->answer, query->len))
 		finish(query, 0);
 	return 0;
 }
@@ -273,13 +274,15 @@ static bool name_is_safe(const char *name)
 	return n > 0 && strspn(name, letters) == n && name[0] != '.';
 }
 
-static int ask(const char *directory, const char *name, int *out)
+int wireguard_ask(const char *directory, const char *name, int *out)
 {
 	static const char question[] = "get=1\n\n";
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	cleanup(fd_closep) int fd = -1;
 	int n;
 
+	if (!name_is_safe(name))
+		return -EINVAL;
 	n = snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s.sock", directory, name);
 	if (n < 0 || (size_t)n >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
@@ -303,10 +306,10 @@ int wireguard_query_start(struct wireguard_query *query, struct loop *loop, cons
 
 	if (query->fd >= 0)
 		return -EBUSY;
-	if (!name_is_safe(name))
-		return -EINVAL;
-
-	r = ask(directory, name, &query->fd);
+	if (privileged())
+		r = name_is_safe(name) ? privileged()->tunnel_answer(name, &query->fd) : -EINVAL;
+	else
+		r = wireguard_ask(directory, name, &query->fd);
 	if (r < 0)
 		return r;
 
