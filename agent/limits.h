@@ -168,6 +168,8 @@
 /* Answer of a userspace WireGuard: a pod's tunnel has one peer, and 250 bytes describe it. */
 #define WIREGUARD_ANSWER_MAX 65536
 #define WIREGUARD_TIMEOUT_NS (500ULL * 1000000ULL)
+/* Questions to userspace WireGuards at once: all pods of a node when the agent starts. What is not answered takes no memory. */
+#define TUNNEL_ANSWERS_MAX 256
 /* The node's CNI configuration: files of the folder, and bytes of one. */
 #define CONFLIST_FILES_MAX 64
 #define CONFLIST_FILE_MAX (256u << 10)
