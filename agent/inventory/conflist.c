@@ -97,6 +97,7 @@ static int parse_json(const char *text, size_t len, struct json_object **out,
 		return -ENOMEM;
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 
+	errno = 0;
 	root = len <= CONFLIST_FILE_MAX ? json_tokener_parse_ex(tokener, text, (int)len) : NULL;
 	if (json_tokener_get_error(tokener) == json_tokener_success &&
 	    strspn(text + json_tokener_get_parse_end(tokener), " \t\r\n") ==
@@ -106,6 +107,9 @@ static int parse_json(const char *text, size_t len, struct json_object **out,
 		return 0;
 	}
 	json_object_put(root);
+	/* The tokener has no word for it, and may even call it a success. */
+	if (errno == ENOMEM)
+		return -ENOMEM;
 	return decode_fail(error, "not a JSON object");
 }
 
@@ -188,7 +192,7 @@ static void unknown(struct conflist *conflist, const char *why)
 	snprintf(conflist->state, sizeof(conflist->state), "%s", why);
 }
 
-static void read_files(const char *directory, struct dirent **entries, int n, struct conflist *out)
+static int read_files(const char *directory, struct dirent **entries, int n, struct conflist *out)
 {
 	bool first = true;
 
@@ -198,33 +202,38 @@ static void read_files(const char *directory, struct dirent **entries, int n, st
 		/* Vanished between listing and reading: it is not there. */
 		if (r == -ENOENT)
 			continue;
+		if (r == -ENOMEM)
+			return r;
 		/* What cannot be read may be the one that counts. */
 		if (r <= 0) {
 			out->known = r == 0;
 			out->first = first;
 			name_state(out, entries[i]->d_name);
-			return;
+			return 0;
 		}
 		first = false;
 	}
 	unknown(out, "no file of the CNI configuration names " PLUGIN);
+	return 0;
 }
 
-void conflist_read(const char *directory, struct conflist *out)
+int conflist_read(const char *directory, struct conflist *out)
 {
 	struct dirent **entries = NULL;
-	int n;
+	int n, r;
 
 	*out = (struct conflist){ 0 };
 	n = scandir(directory, &entries, is_configuration, by_name);
 	if (n < 0) {
+		r = errno == ENOMEM ? -ENOMEM : 0;
 		unknown(out, "the CNI configuration cannot be read");
-		return;
+		return r;
 	}
-	read_files(directory, entries, n, out);
+	r = read_files(directory, entries, n, out);
 	for (int i = 0; i < n; i++)
 		free(entries[i]);
 	free(entries);
+	return r;
 }
 
 bool conflist_equal(const struct conflist *a, const struct conflist *b)

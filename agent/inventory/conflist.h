@@ -30,7 +30,8 @@ struct conflist {
 int conflist_parse(const char *text, size_t len, struct conflist *out);
 
 /* Reads the folder; what is wrong is said in out->state. */
-void conflist_read(const char *directory, struct conflist *out);
+/* 0 or -ENOMEM: then *out is no answer. */
+int conflist_read(const char *directory, struct conflist *out);
 
 bool conflist_equal(const struct conflist *a, const struct conflist *b);
 

@@ -14,6 +14,7 @@
 #define SETTLE_NS (20 * NSEC_PER_MSEC)
 /* Until the folder exists there is nothing to watch. */
 #define FOLDER_RETRY_NS (5 * NSEC_PER_SEC)
+#define MEMORY_RETRY_NS NSEC_PER_SEC
 
 struct conflist_watch {
 	struct conflist conflist;
@@ -45,7 +46,9 @@ static int on_timer(struct timer *timer)
 	struct conflist conflist;
 
 	watch_folder(watch);
-	conflist_read(watch->directory, &conflist);
+	/* What was known holds until there is memory to know better. */
+	if (conflist_read(watch->directory, &conflist) < 0)
+		return timer_set(&watch->timer, MEMORY_RETRY_NS, 0);
 	if (conflist_equal(&conflist, &watch->conflist))
 		return 0;
 
@@ -107,7 +110,9 @@ int conflist_watch_new(struct loop *loop, const char *directory, void (*changed)
 		return r;
 
 	watch_folder(watch);
-	conflist_read(watch->directory, &watch->conflist);
+	r = conflist_read(watch->directory, &watch->conflist);
+	if (r < 0)
+		return r;
 	*out = take_ptr(watch);
 	return 0;
 }

@@ -1,5 +1,6 @@
 #include "inventory/inventory_parts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,25 +50,57 @@ static int64_t first_change(const struct kube_gateway *gateway, const struct mom
 	return now->wall_us;
 }
 
-/* Gateway object and policy as they are now. `replaced` is a gateway with new content. */
-static unsigned int relink(struct inventory *inventory, struct member *member,
-                           const struct kube_gateway *replaced, const struct moment *now)
+/* Memory was wanting for what the objects say of a pod. */
+static void do_again(struct inventory *inventory)
+{
+	inventory->refused++;
+	if (!inventory->incomplete)
+		inventory->incomplete = timer_set(&inventory->locate_timer, COMPLETE_DELAY_NS,
+		                                  LOCATE_INTERVAL_NS) == 0;
+}
+
+static bool is_current(const struct inventory *inventory, const struct kube_gateway *gateway)
+{
+	return gateway &&
+	       objects_now(&inventory->gateways, gateway->namespace, gateway->name) == gateway;
+}
+
+/*
+ * Gateway object and policy as they are now. `replaced` is a gateway with new
+ * content. INVENTORY_GATEWAY, 0 or -ENOMEM: then the subject has no gateway
+ * whose exceptions it does not have, for its flows would look like bypasses.
+ */
+static int link_gateway(struct inventory *inventory, struct member *member,
+                        const struct kube_gateway *replaced, const struct moment *now)
 {
 	struct subject *subject = &member->subject;
+	const struct kube_gateway *before = subject->gateway;
 	const struct kube_gateway *gateway = gateway_of(inventory, subject);
-	bool changed = subject->gateway != gateway || (gateway && gateway == replaced);
+	bool changed = before != gateway || (gateway && gateway == replaced);
 	int r;
 
+	subject->gateway = gateway;
+	r = subject_set_policy(subject, conflist_watch_get(inventory->conflist), inventory->cluster,
+	                       inventory->n_cluster);
+	if (r < 0) {
+		subject->gateway = is_current(inventory, before) ? before : NULL;
+		return r;
+	}
 	if (subject->gateway_changed_us == 0)
 		subject->gateway_changed_us = first_change(gateway, now);
 	else if (changed)
 		subject->gateway_changed_us = now->wall_us;
-	subject->gateway = gateway;
-	r = subject_set_policy(subject, conflist_watch_get(inventory->conflist), inventory->cluster,
-	                       inventory->n_cluster);
-	if (r < 0)
-		inventory->refused++;
 	return changed || r > 0 ? INVENTORY_GATEWAY : 0;
+}
+
+static unsigned int relink(struct inventory *inventory, struct member *member,
+                           const struct kube_gateway *replaced, const struct moment *now)
+{
+	int r = link_gateway(inventory, member, replaced, now);
+
+	if (r < 0)
+		do_again(inventory);
+	return r > 0 ? (unsigned int)r : 0;
 }
 
 static int add(struct inventory *inventory, struct object *object, bool required,
@@ -92,7 +125,12 @@ static int add(struct inventory *inventory, struct object *object, bool required
 	member->subject.number = number;
 	member->subject.generation = ++inventory->generation;
 	member->subject.since = *now;
-	relink(inventory, member, NULL, now);
+	r = link_gateway(inventory, member, NULL, now);
+	if (r < 0) {
+		numbers_give(&inventory->numbers, number);
+		member_free(member);
+		return r;
+	}
 	member_locate(member);
 	object->user = member;
 	inventory->members[number] = member;
@@ -133,7 +171,7 @@ static void update(struct inventory *inventory, struct member *member, bool requ
 
 	r = subject_set_pod(&member->subject, member->object->now, required);
 	if (r < 0)
-		inventory->refused++;
+		do_again(inventory);
 	if (r > 0)
 		what = INVENTORY_POD;
 	what |= relink(inventory, member, NULL, now);
@@ -147,6 +185,7 @@ void inventory_reconsider(struct inventory *inventory, struct object *object,
 	const struct kube_pod *pod = object->now;
 	struct member *member = object->user;
 	bool required, wanted;
+	int r = 0;
 
 	wanted = subject_wanted(pod, inventory->node, inventory->require, inventory->n_require,
 	                        &required);
@@ -159,7 +198,11 @@ void inventory_reconsider(struct inventory *inventory, struct object *object,
 
 	if (member)
 		update(inventory, member, required, now);
-	else if (add(inventory, object, required, now) < 0)
+	else
+		r = add(inventory, object, required, now);
+	if (r == -ENOMEM)
+		do_again(inventory);
+	else if (r < 0)
 		inventory->refused++;
 }
 
@@ -211,9 +254,25 @@ void inventory_on_netns(void *user)
 	locate_all(user);
 }
 
+/* Reconsidering a pod that is complete changes nothing. */
+static void complete(struct inventory *inventory)
+{
+	struct object *object, *next;
+	struct moment now = clock_now();
+
+	inventory->incomplete = false;
+	HASH_ITER(hh, inventory->pods.table, object, next)
+	if (object->now)
+		inventory_reconsider(inventory, object, &now);
+}
+
 int inventory_on_locate_due(struct timer *timer)
 {
-	locate_all(container_of(timer, struct inventory, locate_timer));
+	struct inventory *inventory = container_of(timer, struct inventory, locate_timer);
+
+	if (inventory->incomplete)
+		complete(inventory);
+	locate_all(inventory);
 	return 0;
 }
 
@@ -244,24 +303,16 @@ static int by_name(const void *va, const void *vb)
 	return r ? r : strcmp((*a)->name, (*b)->name);
 }
 
-/* In order for those who page through them; without memory the old order, minus what is gone. */
+/* In order for those who page through them. qsort() does without memory when there is none. */
 static void sort_gateways(struct inventory *inventory)
 {
-	size_t n = 0, count = HASH_COUNT(inventory->gateways.table);
-	const struct kube_gateway **list = calloc(count + 1, sizeof(struct kube_gateway *));
 	struct object *object, *next;
+	size_t n = 0;
 
-	free(inventory->sorted);
-	inventory->sorted = list;
-	inventory->n_sorted = 0;
-	if (!list) {
-		inventory->refused++;
-		return;
-	}
 	HASH_ITER(hh, inventory->gateways.table, object, next)
-	if (object->now)
-		list[n++] = object->now;
-	qsort(list, n, sizeof(struct kube_gateway *), by_name);
+	if (object->now && n < GATEWAYS_MAX)
+		inventory->sorted[n++] = object->now;
+	qsort(inventory->sorted, n, sizeof(inventory->sorted[0]), by_name);
 	inventory->n_sorted = n;
 }
 

@@ -3,8 +3,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-
 struct subject *inventory_subject(struct inventory *inventory, uint32_t number)
 {
 	if (number >= SUBJECTS_MAX || !inventory->members[number])
@@ -14,8 +12,7 @@ struct subject *inventory_subject(struct inventory *inventory, uint32_t number)
 
 struct subject *inventory_find(struct inventory *inventory, const char *namespace, const char *pod)
 {
-	cleanup(mem_freep) char *key = objects_key(namespace, pod);
-	struct object *object = key ? objects_find(&inventory->pods, key) : NULL;
+	struct object *object = objects_look_up(&inventory->pods, namespace, pod);
 	struct member *member = object ? object->user : NULL;
 
 	return member ? &member->subject : NULL;

@@ -7,8 +7,6 @@
 #include "base/cleanup.h"
 #include "inventory/kinds.h"
 
-/* kubelet makes a pod's cgroup without telling anybody: those not found are looked for again. */
-#define LOCATE_INTERVAL_NS (10 * NSEC_PER_SEC)
 #define CNI_DIRECTORY "/etc/cni/net.d"
 #define WIREGUARD_DIRECTORY "/var/run/wireguard"
 
@@ -229,7 +227,6 @@ struct inventory *inventory_free(struct inventory *inventory)
 	numbers_forget_reserved(&inventory->numbers);
 	settings_swap(inventory, &settings);
 	settings_clear(&settings);
-	free(inventory->sorted);
 	free(inventory->node);
 	free(inventory->netns_dir);
 	free(inventory->cgroup_root);

@@ -12,6 +12,11 @@
 #include "inventory/numbers.h"
 #include "inventory/objects.h"
 
+/* kubelet makes a pod's cgroup without telling anybody: those not found are looked for again. */
+#define LOCATE_INTERVAL_NS (10 * NSEC_PER_SEC)
+/* Until what memory was wanting for is done again. */
+#define COMPLETE_DELAY_NS NSEC_PER_SEC
+
 struct inventory {
 	struct inventory_events events;
 	char *node, *netns_dir, *cgroup_root, *cni_dir, *wireguard_dir; /* owned */
@@ -21,9 +26,9 @@ struct inventory {
 	size_t n_require;
 
 	struct objects pods, gateways, vms, nodes;
-	bool replacing;                     /* between begin and commit */
-	struct moment now;                  /* of the commit or put that is going on */
-	const struct kube_gateway **sorted; /* owned array, borrowed gateways */
+	bool replacing;                                  /* between begin and commit */
+	struct moment now;                               /* of the commit or put that is going on */
+	const struct kube_gateway *sorted[GATEWAYS_MAX]; /* borrowed */
 	size_t n_sorted;
 
 	struct numbers numbers;
@@ -37,6 +42,7 @@ struct inventory {
 	struct netns_watch *netns;       /* owned */
 	struct conflist_watch *conflist; /* owned */
 	struct timer locate_timer;
+	bool incomplete; /* memory was wanting for what the objects say: the timer does it again */
 	uint64_t refused, pods_elsewhere;
 };
 

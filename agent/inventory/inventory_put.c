@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-
 static int put(struct inventory *inventory, struct objects *objects, void *content,
                struct object **object)
 {
@@ -20,13 +18,6 @@ static void remove_pod(struct inventory *inventory, struct object *object)
 	inventory_pod_swept(inventory, object);
 	objects_remove(&inventory->pods, object);
 	inventory_bury(inventory);
-}
-
-static struct object *find(const struct objects *objects, const char *namespace, const char *name)
-{
-	cleanup(mem_freep) char *key = objects_key(namespace, name);
-
-	return key ? objects_find(objects, key) : NULL;
 }
 
 /* A list of the whole cluster costs one comparison per pod of another node. */
@@ -100,7 +91,7 @@ int inventory_put_node(struct inventory *inventory, struct kube_node *node)
 
 void inventory_remove_pod(struct inventory *inventory, const char *namespace, const char *name)
 {
-	struct object *object = find(&inventory->pods, namespace, name);
+	struct object *object = objects_look_up(&inventory->pods, namespace, name);
 	struct moment now = clock_now();
 
 	if (!object)
@@ -113,7 +104,7 @@ void inventory_remove_pod(struct inventory *inventory, const char *namespace, co
 static void remove_plain(struct inventory *inventory, struct objects *objects,
                          const char *namespace, const char *name)
 {
-	struct object *object = find(objects, namespace, name);
+	struct object *object = objects_look_up(objects, namespace, name);
 	struct moment now = clock_now();
 
 	if (!object)

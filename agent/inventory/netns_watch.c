@@ -37,6 +37,7 @@ struct namespace
 	uint64_t order; /* of discovery: a higher one is newer */
 	bool seen;      /* in the present scan */
 	bool settled, dirty;
+	bool unread; /* its addresses could not be read */
 	struct netlink_watch
 		addresses_watch; /* holds the namespace, so that its inode stays its own */
 	struct netns_addresses addresses;
@@ -53,7 +54,7 @@ struct netns_watch {
 	int folder;                /* inotify's descriptor; -1: the folder is not watched */
 	dev_t folder_device;
 	ino_t folder_inode;
-	struct timer retry; /* while the folder is missing */
+	struct timer retry; /* while the folder is missing, or memory was */
 	struct timer dirty; /* addresses are read again */
 	bool dirty_set;
 	uint64_t scans, refused, errors;
@@ -74,6 +75,12 @@ static struct namespace *namespace_free(struct namespace *namespace)
 }
 DEFINE_FREEP(struct namespace, namespace)
 
+/* Memory or descriptors were wanting; nobody else tells that they are there again. */
+static void look_later(struct netns_watch *watch)
+{
+	(void)timer_set(&watch->retry, FOLDER_RETRY_NS, 0);
+}
+
 /* True when they differ from what was known. */
 static bool update_addresses(struct namespace *namespace, int netns_fd)
 {
@@ -81,8 +88,11 @@ static bool update_addresses(struct namespace *namespace, int netns_fd)
 
 	if (netns_addresses_read(netns_fd, &addresses) < 0) {
 		namespace->owner->errors++;
+		namespace->unread = true;
+		look_later(namespace->owner);
 		return false;
 	}
+	namespace->unread = false;
 	if (netns_addresses_equal(&addresses, &namespace->addresses))
 		return false;
 
@@ -195,7 +205,7 @@ static bool look(struct netns_watch *watch, const char *path)
 		return false;
 	if (known && known->inode == (uint64_t)st.st_ino && known->device == st.st_dev) {
 		known->seen = true;
-		return false;
+		return known->unread && reopen(known, &fd) && follow(known, fd);
 	}
 	/* A plain file becomes a namespace by a mount, which is told of. */
 	if (netns_open(path, &fd, &inode) < 0 || fstat(fd, &st) < 0)
@@ -203,11 +213,13 @@ static bool look(struct netns_watch *watch, const char *path)
 
 	if (known)
 		forget(watch, known);
-	if (HASH_COUNT(watch->namespaces) >= NETNS_MAX || insert(watch, path, &st, fd) < 0) {
-		watch->refused++;
-		return known != NULL;
+	if (HASH_COUNT(watch->namespaces) < NETNS_MAX) {
+		if (insert(watch, path, &st, fd) == 0)
+			return true;
+		look_later(watch);
 	}
-	return true;
+	watch->refused++;
+	return known != NULL;
 }
 
 static bool sweep(struct netns_watch *watch)
@@ -231,35 +243,45 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-static bool look_at_all(struct netns_watch *watch)
+/* -ENOENT: without the folder there is no namespace. */
+static int look_at_all(struct netns_watch *watch, bool *changed)
 {
 	cleanup(closedirp) DIR *dir = opendir(watch->directory);
 	char path[PATH_MAX];
-	bool changed = false;
 	struct dirent *entry;
 	size_t n = 0;
 
+	if (!dir)
+		return -errno;
+
 	/* Twice the bound: other files than namespaces may lie there, but not any number. */
-	while (dir && n < 2 * NETNS_MAX && (entry = readdir(dir))) {
+	while (n < 2 * NETNS_MAX && (entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		n++;
 		if (snprintf(path, sizeof(path), "%s/%s", watch->directory, entry->d_name) <
 		    (int)sizeof(path))
-			changed = look(watch, path) || changed;
+			*changed = look(watch, path) || *changed;
 	}
-	return changed;
+	return 0;
 }
 
 static bool scan(struct netns_watch *watch)
 {
 	struct namespace *namespace, *next;
-	bool changed;
+	bool changed = false;
+	int r;
 
 	watch->scans++;
 	HASH_ITER(hh, watch->namespaces, namespace, next)
 	namespace->seen = false;
-	changed = look_at_all(watch);
+	r = look_at_all(watch, &changed);
+	/* A folder that could not be read now is no empty one. */
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
+		watch->errors++;
+		look_later(watch);
+		return changed;
+	}
 	return sweep(watch) || changed;
 }
 

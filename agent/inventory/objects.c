@@ -42,10 +42,21 @@ struct object *objects_find(const struct objects *objects, const char *key)
 	return object;
 }
 
+/* Takes no memory: what could not be looked up would look as if it were not there. */
+struct object *objects_look_up(const struct objects *objects, const char *namespace,
+                               const char *name)
+{
+	char key[OBJECT_KEY_MAX];
+	int len;
+
+	len = snprintf(key, sizeof(key), "%s%s%s", namespace ? namespace : "", namespace ? "/" : "",
+	               name);
+	return len >= 0 && (size_t)len < sizeof(key) ? objects_find(objects, key) : NULL;
+}
+
 void *objects_now(const struct objects *objects, const char *namespace, const char *name)
 {
-	cleanup(mem_freep) char *key = objects_key(namespace, name);
-	struct object *object = key ? objects_find(objects, key) : NULL;
+	struct object *object = objects_look_up(objects, namespace, name);
 
 	return object ? object->now : NULL;
 }
@@ -107,11 +118,15 @@ static bool full(const struct objects *objects, const struct object *object)
 
 static int put(struct objects *objects, void *content, struct object **out)
 {
-	cleanup(mem_freep) char *key = objects->kind->key(content);
+	cleanup(mem_freep) char *key = NULL;
 	struct object *object;
 	int r;
 
+	errno = 0;
+	key = objects->kind->key(content);
 	if (!key)
+		return errno == ENOMEM ? -ENOMEM : -EINVAL;
+	if (strlen(key) >= OBJECT_KEY_MAX)
 		return -EINVAL;
 	object = objects_find(objects, key);
 	if ((!object || (!object->next && !object->kept)) && full(objects, object))
@@ -199,6 +214,35 @@ bool objects_sweep(struct objects *objects, void (*fn)(void *user, struct object
 	return changed;
 }
 
+/* Without memory, although it touches more of theirs than the kind's move() would. */
+static void swap_blocks(unsigned char *a, unsigned char *b, size_t size)
+{
+	unsigned char part[256];
+
+	for (size_t at = 0; at < size; at += sizeof(part)) {
+		size_t n = size - at < sizeof(part) ? size - at : sizeof(part);
+
+		memcpy(part, a + at, n);
+		memcpy(a + at, b + at, n);
+		memcpy(b + at, part, n);
+	}
+}
+
+/* The place of the current one stays, for others point to it; what it was comes out. */
+static void *replace(struct objects *objects, struct object *object)
+{
+	void *old = malloc(objects->kind->size);
+
+	if (!old) {
+		swap_blocks(object->now, object->next, objects->kind->size);
+		return take_ptr(object->next);
+	}
+	objects->kind->move(old, object->now);
+	objects->kind->move(object->now, object->next);
+	mem_freep(&object->next);
+	return old;
+}
+
 bool object_apply(struct objects *objects, struct object *object, object_applied_fn fn, void *user)
 {
 	bool changed = object->next != NULL, new = !object->now;
@@ -211,12 +255,7 @@ bool object_apply(struct objects *objects, struct object *object, object_applied
 	if (new) {
 		object->now = take_ptr(object->next);
 	} else {
-		old = malloc(objects->kind->size);
-		if (!old) /* the staged one stays for the next time */
-			return false;
-		objects->kind->move(old, object->now);
-		objects->kind->move(object->now, object->next);
-		mem_freep(&object->next);
+		old = replace(objects, object);
 	}
 	if (fn)
 		fn(user, object, old);

@@ -19,9 +19,11 @@
 #define uthash_nonfatal_oom(entry) (void)(entry)
 #include <uthash.h>
 
+#include "limits.h"
+
 struct object_kind {
 	size_t size, max;
-	/* "namespace/name" or "name", on the heap; NULL without memory or name. */
+	/* "namespace/name" or "name", on the heap; NULL without name, or memory (errno is ENOMEM then). */
 	char *(*key)(const void *object);
 	bool (*equal)(const void *a, const void *b);
 	void (*move)(void *to, void *from); /* `to` is raw memory; `from` is cleared */
@@ -69,6 +71,10 @@ typedef void (*object_applied_fn)(void *user, struct object *object, const void 
 bool objects_apply(struct objects *objects, object_applied_fn fn, void *user);
 bool object_apply(struct objects *objects, struct object *object, object_applied_fn fn, void *user);
 
+/* Longer than the longest annotation that may name one. */
+#define OBJECT_KEY_MAX (2 * ANNOTATION_MAX)
+struct object *objects_look_up(const struct objects *objects, const char *namespace,
+                               const char *name); /* namespace may be NULL */
 struct object *objects_find(const struct objects *objects, const char *key);
 /* NULL when it is not current. `key` as kind->key() makes it. */
 void *objects_now(const struct objects *objects, const char *namespace, const char *name);

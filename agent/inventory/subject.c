@@ -53,41 +53,38 @@ static bool text_equal(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-static int set_text(char **to, const char *text)
-{
-	char *copy = NULL;
-
-	if (text_equal(*to, text))
-		return 0;
-	if (text) {
-		copy = strdup(text);
-		if (!copy)
-			return -ENOMEM;
-	}
-	free(*to);
-	*to = copy;
-	return 1;
-}
-
+/* All of them, or none when memory is wanting: half a name would be another pod's. */
 static int set_names(struct subject *subject, const struct kube_pod *pod)
 {
-	const struct {
+	struct {
 		char **to;
 		const char *text;
+		char *copy;
 	} names[] = {
-		{ &subject->namespace, pod->namespace },
-		{ &subject->pod, pod->name },
-		{ &subject->uid, pod->uid },
-		{ &subject->gateway_name, given(pod->gateway) ? pod->gateway : NULL },
+		{ &subject->namespace, pod->namespace, NULL },
+		{ &subject->pod, pod->name, NULL },
+		{ &subject->uid, pod->uid, NULL },
+		{ &subject->gateway_name, given(pod->gateway) ? pod->gateway : NULL, NULL },
 	};
+	const size_t n = sizeof(names) / sizeof(names[0]);
 	int changed = 0;
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		int r = set_text(names[i].to, names[i].text);
-
-		if (r < 0)
-			return r;
-		changed |= r;
+	for (size_t i = 0; i < n; i++) {
+		if (!names[i].text || text_equal(*names[i].to, names[i].text))
+			continue;
+		names[i].copy = strdup(names[i].text);
+		if (names[i].copy)
+			continue;
+		while (i-- > 0)
+			free(names[i].copy);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (text_equal(*names[i].to, names[i].text))
+			continue;
+		free(*names[i].to);
+		*names[i].to = names[i].copy;
+		changed = 1;
 	}
 	return changed;
 }
