@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -159,27 +158,11 @@ static int fail(char error[static 512], const char *what, int r)
 	return r;
 }
 
-/*
- * A subject holds three descriptors and each probe in flight one or two; the
- * usual soft limit of 1024 ends at 300 subjects.
- */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_WANTED)
-		return;
-	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
-		log_warn("few descriptors; some pods may stay unwatched", NULL);
-}
-
 /* In the order in which one needs another. */
 static int build(struct agent *agent, char error[static 512])
 {
 	int r;
 
-	raise_descriptor_limit();
 	r = loop_new(&agent->loop);
 	if (r == 0)
 		r = watch_signals(agent);
@@ -190,11 +173,17 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, "starting", r);
 
+	r = agent_setup(agent);
+	if (r < 0)
+		return fail(error, "what the configuration asks of the broker", r);
 	/* Before anything in the kernel is touched: an agent that runs already has the address. */
 	error[0] = '\0';
 	r = agent_answers_listen(agent, error);
 	if (r < 0)
 		return error[0] ? r : fail(error, "http.listen", r);
+	r = agent_seal(agent, error);
+	if (r < 0)
+		return error[0] ? r : fail(error, "confining the worker", r);
 
 	r = start_inventory(agent);
 	if (r < 0)

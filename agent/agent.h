@@ -7,8 +7,8 @@
 #pragma once
 
 #include "base/timer.h"
+#include "broker/flow_client.h"
 #include "config.h"
-#include "flow/loader.h"
 #include "flow/reader.h"
 #include "flow/table.h"
 #include "inventory/inventory.h"
@@ -55,7 +55,7 @@ struct agent {
 	struct inventory *inventory;
 	struct source_file *source;
 
-	struct flow_loader *loader; /* NULL: no packets are observed, bpf_error says why */
+	struct flow_client *packets; /* NULL: no packets are observed, bpf_error says why */
 	struct flow_table *flows;
 	struct flow_reader *reader;
 	char bpf_error[256];
@@ -92,6 +92,11 @@ struct inventory_options agent_inventory_options(const struct config *config);
 
 /* agent_reload.c: the configuration again. */
 void agent_reload(struct agent *agent);
+
+/* agent_setup.c: configuration → what the broker grants. */
+int agent_setup(const struct agent *agent);
+/* From here on the network may be heard. */
+int agent_seal(const struct agent *agent, char error[static 512]);
 
 /* agent_flows.c: packets → flows → offending ones. */
 int agent_flows_start(struct agent *agent);

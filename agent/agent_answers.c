@@ -89,7 +89,7 @@ static void say(struct report_condition_state *out, bool ok, const char *reason)
  */
 static void bpf_condition(const struct agent *agent, struct report_condition_state *out)
 {
-	if (!agent->loader) {
+	if (!agent->packets) {
 		say(out, false, agent->bpf_error);
 		return;
 	}

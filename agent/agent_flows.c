@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "io/netns.h"
 
 /* Remembers that this flow of the subject took a wrong way. */
 static void remember_offending(struct watched *watched, const struct flow *flow)
@@ -147,10 +146,10 @@ static void attach(struct agent *agent, struct watched *watched)
 		return; /* comes with the namespace, the cgroup or the links */
 
 	if (subject->host_network)
-		r = flow_loader_attach_cgroup(agent->loader, subject->number, subject->uid,
+		r = flow_client_attach_cgroup(agent->packets, subject->number, subject->uid,
 		                              subject->cgroup_path, &error);
 	else
-		r = flow_loader_attach(agent->loader, subject->number, subject->uid,
+		r = flow_client_attach(agent->packets, subject->number, subject->uid,
 		                       subject->netns_fd, links, links_of(subject, links), &error);
 
 	watched->observing = r == 0;
@@ -176,7 +175,7 @@ static void drop_unclaimed(struct agent *agent)
 {
 	if (agent->claimed || !agent->source || source_file_stats(agent->source)->reloads == 0)
 		return;
-	agent->claimed = flow_loader_drop_unclaimed(agent->loader, is_awaited, agent);
+	agent->claimed = flow_client_drop_unclaimed(agent->packets, is_awaited, agent);
 	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
 		if (!agent->watched[i])
 			flow_table_remove_subject(agent->flows, i);
@@ -209,7 +208,7 @@ bool agent_flows_attaching(const struct agent *agent)
 
 void agent_flows_attach(struct agent *agent, struct watched *watched)
 {
-	if (!agent->loader) {
+	if (!agent->packets) {
 		snprintf(watched->attach_error, sizeof(watched->attach_error), "%s",
 		         agent->bpf_error);
 		return;
@@ -219,7 +218,7 @@ void agent_flows_attach(struct agent *agent, struct watched *watched)
 		watched->attach_error[0] = '\0';
 		return;
 	}
-	if (flow_loader_is_attached(agent->loader, watched->subject->number)) {
+	if (flow_client_is_attached(agent->packets, watched->subject->number)) {
 		attach(agent, watched); /* only what changed costs */
 		return;
 	}
@@ -229,11 +228,6 @@ void agent_flows_attach(struct agent *agent, struct watched *watched)
 
 int agent_flows_start(struct agent *agent)
 {
-	char once[64];
-	struct flow_options options = {
-		.instance = agent->config->node,
-		.in_netns = netns_run,
-	};
 	struct flow_reader_callbacks callbacks = {
 		.opened = on_opened,
 		.updated = on_updated,
@@ -241,6 +235,7 @@ int agent_flows_start(struct agent *agent)
 		.user = agent,
 	};
 	struct flow_loader_error error = { "" };
+	struct flow_source source;
 	int r;
 
 	r = flow_table_new(FLOWS_MAX, &agent->flows);
@@ -249,19 +244,15 @@ int agent_flows_start(struct agent *agent)
 	if (r < 0)
 		return r;
 
-	if (agent->options.once) { /* beside an agent that may be running */
-		snprintf(once, sizeof(once), "check-%d", (int)getpid());
-		options.instance = once;
-	}
-	r = flow_loader_new(&options, &error, &agent->loader);
+	r = flow_client_new(&error, &agent->packets);
 	if (r < 0) {
 		snprintf(agent->bpf_error, sizeof(agent->bpf_error), "%s", error.text);
 		log_error("no packets are observed", "reason", error.text, NULL);
 		return 0; /* probes and live configuration still tell something */
 	}
-	flow_loader_adopted(agent->loader, on_adopted, agent);
-	return flow_reader_new(agent->loader, agent->loop, agent->flows, &callbacks,
-	                       &agent->reader);
+	flow_client_adopted(agent->packets, on_adopted, agent);
+	flow_client_source(agent->packets, &source);
+	return flow_reader_new(&source, agent->loop, agent->flows, &callbacks, &agent->reader);
 }
 
 /* Ticks between two tries of what failed: a link may have come right without any event. */
@@ -271,7 +262,7 @@ void agent_flows_settle(struct agent *agent)
 {
 	bool retry = ++agent->ticks % RETRY_TICKS == 0;
 
-	if (!agent->loader)
+	if (!agent->packets)
 		return;
 	for (size_t i = 0; retry && i < SUBJECTS_MAX; i++)
 		if (agent->watched[i] && agent->watched[i]->attach_error[0])
@@ -285,15 +276,15 @@ void agent_flows_stop(struct agent *agent)
 	timer_clear(&agent->attach_timer);
 	agent->reader = flow_reader_free(agent->reader);
 	/* Programs stay where they are and count on, so that an update misses nothing. */
-	agent->loader = flow_loader_free(agent->loader, !agent->options.once);
+	agent->packets = flow_client_free(agent->packets, !agent->options.once);
 }
 
 void agent_flows_detach(struct agent *agent, struct watched *watched)
 {
 	if (agent->reader)
 		flow_reader_remove_subject(agent->reader, watched->subject->number);
-	if (agent->loader)
-		flow_loader_detach(agent->loader, watched->subject->number);
+	if (agent->packets)
+		flow_client_detach(agent->packets, watched->subject->number);
 	watched->observing = false;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "broker/client.h"
 #include "verdict/judge_echoes.h"
 
 DEFINE_FREEP(struct config, config)
@@ -95,7 +96,10 @@ static int apply(struct agent *agent, char error[static 512])
 	int r;
 
 	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
-	r = agent_probes_start(agent, error);
+	r = agent_setup(agent);
+	r = r ?: broker_client_seal();
+	if (r == 0)
+		r = agent_probes_start(agent, error);
 	if (r == 0)
 		r = inventory_reconfigure(agent->inventory, &options);
 	for (size_t i = 0; r == 0 && i < SUBJECTS_MAX; i++)

@@ -1,12 +1,16 @@
 #include "commands.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
+#include "base/cleanup.h"
 #include "base/log.h"
+#include "base/path.h"
+#include "broker/processes.h"
 #include "limits.h"
 
 static void usage(FILE *out)
@@ -28,14 +32,13 @@ static void bound_heap(void)
 	mallopt(M_TRIM_THRESHOLD, HEAP_BLOCK_MAX);
 }
 
-static int run(const char *path)
+static int run(void *path)
 {
 	struct agent_options options = { .config_path = path };
 	struct agent *agent = NULL;
 	char error[512] = "";
 	int r;
 
-	bound_heap();
 	r = agent_new(&options, &agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
@@ -44,7 +47,7 @@ static int run(const char *path)
 
 	log_info("agent started", "node", agent->config->node, "listen",
 	         agent->config->n_listen ? agent->config->listen[0] : "", "packets",
-	         agent->loader ? "observed" : "not observed", NULL);
+	         agent->packets ? "observed" : "not observed", NULL);
 	r = agent_run(agent);
 	agent_free(agent);
 	if (r < 0) {
@@ -53,6 +56,20 @@ static int run(const char *path)
 	}
 	log_info("stopped", NULL);
 	return 0;
+}
+
+static int run_both(const char *path)
+{
+	cleanup(mem_freep) char *absolute = path_absolute(path);
+	const struct processes_options options = { .config_path = absolute,
+		                                   .lost_status = EXIT_UNDECIDED };
+
+	if (!absolute) {
+		fprintf(stderr, "egress-verifier: %s: %s\n", path, strerror(errno));
+		return EXIT_USAGE;
+	}
+	bound_heap();
+	return processes_run(&options, run, (void *)path);
 }
 
 int cmd_agent(int argc, char **argv)
@@ -82,5 +99,5 @@ int cmd_agent(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	return run(path);
+	return run_both(path);
 }

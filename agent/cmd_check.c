@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "agent.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/path.h"
+#include "broker/processes.h"
 #include "tables.h"
 
 #define CHECK_CONFIG "/etc/egress-verifier/config.yaml"
@@ -119,7 +122,7 @@ static void print_conditions(const struct check *check)
 		complain("", source->last_error);
 	else if (source->last_refusal[0])
 		complain("", source->last_refusal);
-	if (!check->agent->loader)
+	if (!check->agent->packets)
 		complain("no packets are observed: ", check->agent->bpf_error);
 	if (count(check).subjects == 0)
 		fprintf(stderr, "egress-verifier: no pod of node %s uses a gateway or must\n",
@@ -172,8 +175,9 @@ static int answer(const struct check *check)
 	return status;
 }
 
-static int run(struct check *check)
+static int run(void *arg)
 {
+	struct check *check = arg;
 	struct agent_options options = { .config_path = check->config_path, .once = true };
 	const struct config *config;
 	char error[512] = "";
@@ -204,6 +208,22 @@ static int run(struct check *check)
 	timer_clear(&check->look);
 	agent_free(check->agent);
 	return status;
+}
+
+static int run_both(struct check *check)
+{
+	cleanup(mem_freep) char *absolute = path_absolute(check->config_path);
+	const struct processes_options options = {
+		.config_path = absolute,
+		.once = true,
+		.lost_status = EXIT_UNDECIDED,
+	};
+
+	if (!absolute) {
+		fprintf(stderr, "egress-verifier: %s: %s\n", check->config_path, strerror(errno));
+		return EXIT_USAGE;
+	}
+	return processes_run(&options, run, check);
 }
 
 int cmd_check(int argc, char **argv)
@@ -252,5 +272,5 @@ int cmd_check(int argc, char **argv)
 	}
 	check.pods = argv + optind;
 	check.n_pods = (size_t)(argc - optind);
-	return run(&check);
+	return run_both(&check);
 }

@@ -196,3 +196,6 @@
 #define BROKER_STOP_NS (20ULL * 1000000000ULL)
 /* Without its socket the worker has nothing left to do. */
 #define BROKER_GONE_NS (5ULL * 1000000000ULL)
+/* A process that was killed is gone within milliseconds; an agent that runs is told apart after this. */
+#define BROKER_LISTEN_TRIES 25
+#define BROKER_LISTEN_PAUSE_MS 20

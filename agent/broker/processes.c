@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/capabilities.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -45,6 +46,26 @@ static void raise_descriptor_limit(void)
 	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
 		log_warn("few descriptors; some pods may stay unwatched", NULL);
+}
+
+/* What will not work, before somebody wonders why. */
+static void tell_missing(const struct processes_options *options)
+{
+	const struct capability *missing[CAPABILITIES_MAX];
+	uint64_t have = 0;
+	char text[256];
+	size_t n;
+
+	if (capabilities_effective(&have) < 0)
+		return;
+	n = capabilities_missing(have, CAPABILITIES_KEPT | CAPABILITIES_IDENTITY, missing);
+	for (size_t i = 0; i < n; i++) {
+		capability_sentence(missing[i], text);
+		if (options->once)
+			fprintf(stderr, "egress-verifier: %s\n", text);
+		else
+			log_warn("a capability is missing", "what", text, NULL);
+	}
 }
 
 /* The broker */
@@ -195,6 +216,7 @@ int processes_run(const struct processes_options *options, int (*worker)(void *a
 	pid_t self = getpid();
 	int pair[2];
 
+	tell_missing(options);
 	raise_descriptor_limit();
 	pins_prepare();
 	sigemptyset(&signals);

@@ -64,7 +64,7 @@ static const char *const broker_only[] = { "bind", "bpf", "connect", "listen", "
 	                                   /* netlink through libmnl and libbpf */
 	                                   "sendto",
 	                                   /* pins and the files of unix sockets */
-	                                   "mkdir", "mkdirat", "openat2", "rmdir", "umask",
+	                                   "flock", "mkdir", "mkdirat", "openat2", "rmdir", "umask",
 	                                   "unlink", "unlinkat",
 	                                   /* the worker */
 	                                   "kill", "wait4", "waitid" };

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "io/netns.h"
@@ -47,6 +48,19 @@ static int enterable(const struct serve *serve, uint64_t netns, int *fd)
 	return netns ? namespaces_open(serve->namespaces, netns, fd) : 0;
 }
 
+/* An agent that was killed a moment ago may have a worker that still holds the address. */
+static int listen_soon(const struct listener_address *address, int *fd)
+{
+	const struct timespec pause = { .tv_nsec = BROKER_LISTEN_PAUSE_MS * NSEC_PER_MSEC };
+	int r = listener_open(address, fd);
+
+	for (int i = 0; r == -EADDRINUSE && i < BROKER_LISTEN_TRIES; i++) {
+		(void)nanosleep(&pause, NULL);
+		r = listener_open(address, fd);
+	}
+	return r;
+}
+
 static int listen_at(struct serve *serve, const struct listener_address *address,
                      struct serve_fds *fds)
 {
@@ -59,7 +73,7 @@ static int listen_at(struct serve *serve, const struct listener_address *address
 		return r;
 	if (serve->n_listeners == sizeof(serve->listener) / sizeof(serve->listener[0]))
 		return -ENOSPC;
-	r = listener_open(address, &fd);
+	r = listen_soon(address, &fd);
 	if (r < 0)
 		return r;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);

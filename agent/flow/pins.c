@@ -68,6 +68,13 @@ static int mount_bpffs(const char *path, struct flow_loader_error *error)
 	return 0;
 }
 
+void pins_prepare(void)
+{
+	struct flow_loader_error error;
+
+	(void)mount_bpffs(BPFFS_DEFAULT, &error);
+}
+
 static int set_root(const char *bpffs, const char *instance, struct pins *pins)
 {
 	char name[FLOW_UID_MAX + 1];

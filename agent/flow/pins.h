@@ -19,6 +19,12 @@ struct pins {
 	char root[PINS_PATH_MAX / 2];
 };
 
+/*
+ * Mounts a BPF file system where pins_open() will want one, for a process that
+ * may not mount any more when it comes to that. Why it could not, pins_open() says.
+ */
+void pins_prepare(void);
+
 /* Mounts a BPF file system when there is none at `bpffs`. */
 int pins_open(const char *bpffs, const char *instance, struct flow_loader_error *error,
               struct pins *out);

@@ -10,7 +10,6 @@
 #include "io/kick.h"
 #include "probe/attempt.h"
 
-#define RESOLV_CONF "/etc/resolv.conf"
 #define RESOLV_CONF_BEHIND "/run/systemd/resolve/resolv.conf"
 
 struct probe {
@@ -249,7 +248,7 @@ int prober_new(struct loop *loop, const struct prober_options *options, prober_f
                const char **reason, size_t *which, struct prober **out)
 {
 	cleanup(prober_freep) struct prober *prober = NULL;
-	const char *resolv_conf = options->resolv_conf ? options->resolv_conf : RESOLV_CONF;
+	const char *resolv_conf = options->resolv_conf ? options->resolv_conf : PROBER_RESOLV_CONF;
 	int r;
 
 	assert(options->n_echoes <= ECHOES_MAX);

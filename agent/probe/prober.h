@@ -21,6 +21,8 @@
 struct prober;
 
 /* Everything is copied. */
+#define PROBER_RESOLV_CONF "/etc/resolv.conf" /* unless the options say otherwise */
+
 struct prober_options {
 	const struct prober_echo *echoes;
 	size_t n_echoes;

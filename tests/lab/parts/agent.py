@@ -60,7 +60,7 @@ class Agent:
         self.socket, self.config_path = f"{self.dir}/agent.sock", f"{self.dir}/config.yaml"
         self.log_path = f"{self.dir}/agent.log"
         self.cgroup = f"{lab.cgroup}/{name}"
-        self.process = None
+        self.process, self.launcher = None, []
         os.makedirs(self.dir, exist_ok=True)
         os.makedirs(self.cgroup, exist_ok=True)
         self.config = merge(self.defaults(), overrides)
@@ -88,7 +88,7 @@ class Agent:
         os.replace(self.config_path + ".new", self.config_path)
 
     def _spawn(self, argv, cgroup, log=None):
-        return host.Process([binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid,
+        return host.Process([*self.launcher, binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid,
                             log=log, name=argv[0], env={"NODE_NAME": self.node.name})
 
     def start(self, wait=True, timeout=10):
@@ -242,12 +242,18 @@ class Agent:
         if args[0] == "check" and "--config" not in args:
             args[1:1] = ["--config", self.config_path]
         argv = ["nsenter", f"--net={host.NETNS_DIR}/{self.node.net}", f"--mount=/proc/{self.node.holder.pid}/ns/mnt",
-                "/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', f"{self.lab.cgroup}/infra", binary(), *args]
+                "/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', f"{self.lab.cgroup}/infra", *self.launcher, binary(), *args]
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout,
                               env=dict(os.environ, NODE_NAME=self.node.name))
         return done.returncode, done.stdout, done.stderr
 
     # Life
+
+    def worker(self):
+        """Process id of the process without privilege."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
+            (pid,) = file.read().split()
+        return int(pid)
 
     def reload(self):
         self.process.signal(signal.SIGHUP)
