@@ -146,18 +146,62 @@ int conflist_parse(const char *text, size_t len, struct conflist *out)
 /* Folder */
 
 /* libcni's own list (containernetworking/cni, libcni/api.go, ConfFiles). */
-static int is_configuration(const struct dirent *entry)
+static bool is_configuration(const char *name)
 {
-	const char *dot = strrchr(entry->d_name, '.');
+	const char *dot = strrchr(name, '.');
 
 	return dot && (strcmp(dot, ".conflist") == 0 || strcmp(dot, ".conf") == 0 ||
 	               strcmp(dot, ".json") == 0);
 }
 
-/* As Go sorts, by bytes. */
-static int by_name(const struct dirent **a, const struct dirent **b)
+struct names {
+	char name[CONFLIST_FILES_MAX][NAME_MAX + 1];
+	size_t n;
+};
+
+/* In order, as Go sorts, by bytes; the last go when there is no room. */
+static void put_name(struct names *names, const char *name)
 {
-	return strcmp((*a)->d_name, (*b)->d_name);
+	size_t at = names->n, len = strlen(name);
+
+	while (at > 0 && strcmp(names->name[at - 1], name) > 0)
+		at--;
+	if (at == CONFLIST_FILES_MAX || len > NAME_MAX)
+		return;
+	if (names->n < CONFLIST_FILES_MAX)
+		names->n++;
+	memmove(names->name[at + 1], names->name[at], (names->n - 1 - at) * sizeof(names->name[0]));
+	memcpy(names->name[at], name, len + 1);
+}
+
+static void closedirp(DIR **folder)
+{
+	if (*folder)
+		closedir(*folder);
+}
+
+/* Not by scandir(3): the folder may be one that only others may open. */
+static int list_folder(const char *directory, struct names *names)
+{
+	cleanup(closedirp) DIR *folder = NULL;
+	cleanup(fd_closep) int fd = -1;
+	const struct dirent *entry;
+	int r;
+
+	r = file_open(AT_FDCWD, directory, O_DIRECTORY | O_NONBLOCK, &fd);
+	if (r < 0)
+		return r;
+	folder = fdopendir(fd);
+	if (!folder)
+		return -errno;
+	(void)take_fd(&fd);
+
+	names->n = 0;
+	errno = 0;
+	while ((entry = readdir(folder)))
+		if (is_configuration(entry->d_name))
+			put_name(names, entry->d_name);
+	return -errno;
 }
 
 static int read_file(const char *directory, const char *name, struct conflist *out)
@@ -192,12 +236,12 @@ static void unknown(struct conflist *conflist, const char *why)
 	snprintf(conflist->state, sizeof(conflist->state), "%s", why);
 }
 
-static int read_files(const char *directory, struct dirent **entries, int n, struct conflist *out)
+static int read_files(const char *directory, const struct names *names, struct conflist *out)
 {
 	bool first = true;
 
-	for (int i = 0; i < n && i < CONFLIST_FILES_MAX; i++) {
-		int r = read_file(directory, entries[i]->d_name, out);
+	for (size_t i = 0; i < names->n; i++) {
+		int r = read_file(directory, names->name[i], out);
 
 		/* Vanished between listing and reading: it is not there. */
 		if (r == -ENOENT)
@@ -208,7 +252,7 @@ static int read_files(const char *directory, struct dirent **entries, int n, str
 		if (r <= 0) {
 			out->known = r == 0;
 			out->first = first;
-			name_state(out, entries[i]->d_name);
+			name_state(out, names->name[i]);
 			return 0;
 		}
 		first = false;
@@ -219,21 +263,15 @@ static int read_files(const char *directory, struct dirent **entries, int n, str
 
 int conflist_read(const char *directory, struct conflist *out)
 {
-	struct dirent **entries = NULL;
-	int n, r;
+	cleanup(mem_freep) struct names *names = malloc(sizeof(*names));
+	int r;
 
 	*out = (struct conflist){ 0 };
-	n = scandir(directory, &entries, is_configuration, by_name);
-	if (n < 0) {
-		r = errno == ENOMEM ? -ENOMEM : 0;
-		unknown(out, "the CNI configuration cannot be read");
-		return r;
-	}
-	r = read_files(directory, entries, n, out);
-	for (int i = 0; i < n; i++)
-		free(entries[i]);
-	free(entries);
-	return r;
+	r = names ? list_folder(directory, names) : -ENOMEM;
+	if (r == 0)
+		return read_files(directory, names, out);
+	unknown(out, "the CNI configuration cannot be read");
+	return r == -ENOMEM ? r : 0;
 }
 
 bool conflist_equal(const struct conflist *a, const struct conflist *b)
