@@ -145,6 +145,8 @@
 #define FLOW_SLOTS_PER_CPU_MIN 1024
 /* Records of new flows, 144 bytes each: 45,000 new flows/s fit between two drains. */
 #define FLOW_RING_BYTES (256u << 10)
+/* Flows of an earlier run whose next packet leaves a record: half of what the ring holds. */
+#define FLOW_WATCHES_MAX 900
 /* New flows are seen within this; a violation is due 100 ms after its first packet. */
 #define FLOW_DRAIN_MS 40
 #define FLOW_SWEEP_MS 1000

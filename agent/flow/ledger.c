@@ -17,6 +17,7 @@ struct ledger {
 	void *number_user;
 	struct flow_reader_callbacks callbacks;
 	uint64_t events, refused;
+	uint32_t watches; /* asked for of what was found */
 	uint32_t recent[SUBJECTS_MAX][RECENT_LINKS];
 };
 
@@ -234,17 +235,30 @@ static void advance(struct ledger *ledger, struct known_slot *known, uint32_t sl
 	remember(ledger, slot, state, flow);
 }
 
-/* What a sweep has read already, the record tells too late. */
+/*
+ * Its packets may have been read already, by a sweep or when the agent started;
+ * when the flow sent, only the record tells.
+ */
 static void on_resumed(struct ledger *ledger, const struct flow_resumed *record,
                        const struct moment *now)
 {
+	const struct flow_delta nothing = { 0 };
 	struct known_slot *known = slots_find(ledger->slots, record->slot);
 	struct moment when = clock_at(now, record->time_ns);
+	struct flow *flow;
 
-	if (known && known->first_ns == record->now.first_ns &&
-	    known->packets < record->now.packets &&
-	    ledger->number(ledger->number_user, record->now.id.owner) >= 0)
+	if (!known || known->first_ns != record->now.first_ns ||
+	    ledger->number(ledger->number_user, record->now.id.owner) < 0)
+		return;
+	if (known->packets < record->now.packets) {
 		advance(ledger, known, record->slot, &record->now, &when, now);
+		return;
+	}
+	flow = flow_table_get(ledger->table, known->flow);
+	if (!flow || flow->last.mono_ns >= when.mono_ns)
+		return;
+	flow->last = when;
+	add(ledger, flow, &nothing);
 }
 
 void ledger_record(struct ledger *ledger, const void *data, size_t size, const struct moment *now)
@@ -277,23 +291,35 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 	ledger->refused++;
 }
 
-void ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+/*
+ * Nobody knows yet whether its flow took a wrong way, and the agent may end
+ * before it is known: what the flow does from now on leaves a record. No more
+ * of them than the ring has room for at once; busy flows tell of themselves.
+ */
+static bool is_to_watch(struct ledger *ledger, const struct flow_slot *state)
+{
+	if (state->watched || ledger->watches == FLOW_WATCHES_MAX)
+		return false;
+	ledger->watches++;
+	return true;
+}
+
+bool ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now)
 {
 	const struct known_slot *known = slots_find(ledger->slots, slot);
 	struct flow *flow;
 
 	if (!is_sane(state))
-		return;
-	if (known && known->first_ns == state->first_ns) {
-		(void)ledger_swept(ledger, slot, state, now);
-		return;
-	}
+		return false;
+	if (known && known->first_ns == state->first_ns)
+		return ledger_swept(ledger, slot, state, now);
 	flow = open_flow(ledger, state, now);
 	if (!flow)
-		return;
+		return false;
 	credit(ledger, flow, state, NULL);
 	remember(ledger, slot, state, flow);
+	return is_to_watch(ledger, state);
 }
 
 bool ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,

@@ -25,8 +25,8 @@ struct ledger *ledger_free(struct ledger *ledger);
 
 /* A record from the ring, of whatever size and content. */
 void ledger_record(struct ledger *ledger, const void *data, size_t size, const struct moment *now);
-/* An occupied slot found when the agent starts, or after records were lost. */
-void ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
+/* An occupied slot found when the agent starts, or after records were lost. True: its next packet is worth a record. */
+bool ledger_found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
                   const struct moment *now);
 /*
  * A slot read again. True: its flow took a wrong way and is quiet now, so that

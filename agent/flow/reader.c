@@ -113,13 +113,6 @@ static int set_pace(struct flow_reader *reader)
 	return timer_set(&reader->drain, period_ns, period_ns);
 }
 
-static bool found(struct ledger *ledger, uint32_t slot, const struct flow_slot *state,
-                  const struct moment *now)
-{
-	ledger_found(ledger, slot, state, now);
-	return false;
-}
-
 static int drain(struct flow_reader *reader)
 {
 	int r;
@@ -131,7 +124,7 @@ static int drain(struct flow_reader *reader)
 		return r;
 	/* The flows whose records are lost have slots. */
 	log_error("the ring of flows makes no sense: looking at every slot", NULL);
-	return read_slots(reader, false, found);
+	return read_slots(reader, false, ledger_found);
 }
 
 int flow_reader_flush(struct flow_reader *reader)
@@ -173,7 +166,7 @@ static int catch_up(struct flow_reader *reader)
 	int r = 0;
 
 	if (reader->source.adopted)
-		r = read_slots(reader, false, found);
+		r = read_slots(reader, false, ledger_found);
 	return r ?: drain(reader);
 }
 

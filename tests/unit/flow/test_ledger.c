@@ -103,9 +103,9 @@ static void sweep(struct seen *seen, uint32_t index, struct flow_slot state)
 	ledger_swept(seen->ledger, index, &state, &now);
 }
 
-static void found(struct seen *seen, uint32_t index, struct flow_slot state)
+static bool found(struct seen *seen, uint32_t index, struct flow_slot state)
 {
-	ledger_found(seen->ledger, index, &state, &now);
+	return ledger_found(seen->ledger, index, &state, &now);
 }
 
 static struct flow *flow_of(struct seen *seen, uint16_t port)
@@ -187,6 +187,45 @@ static void one_flow_on_two_cpus(void **state)
 	assert_flow(&s, 443, 12, 1);
 	assert_int_equal(flow_of(&s, 443)->first.mono_ns, 400);
 	assert_int_equal(s.new, 1);
+	end(&s);
+}
+
+/* What it does next leaves a record: the agent may not live until it knows what to think of it. */
+static void found_flows_are_watched(void **state)
+{
+	struct flow_slot watched = tcp(80, 100, 5, 1);
+	struct seen s;
+
+	(void)state;
+	begin(&s);
+	watched.watched = 1;
+	assert_false(found(&s, 1, watched));
+	assert_true(found(&s, 2, tcp(443, 100, 5, 1)));
+	assert_false(found(&s, 2, tcp(443, 100, 5, 1)));
+	assert_flow(&s, 443, 5, 1);
+	end(&s);
+}
+
+/* All its packets were there at the start; only the record tells that they were sent a moment ago. */
+static void found_flow_resumed_meanwhile(void **state)
+{
+	struct flow_resumed record = { FLOW_RECORD_RESUMED, 9, 700, tcp(443, 100, 5, 1) };
+	struct seen s;
+
+	(void)state;
+	begin(&s);
+	found(&s, 9, tcp(443, 100, 5, 1));
+	assert_int_equal(flow_of(&s, 443)->last.mono_ns, 100);
+	ledger_record(s.ledger, &record, sizeof(record), &now);
+	assert_int_equal(flow_of(&s, 443)->last.mono_ns, 700);
+	assert_flow(&s, 443, 5, 1);
+	/* An older one tells nothing new, and one of another occupation of the slot is not its own. */
+	record.time_ns = 600;
+	ledger_record(s.ledger, &record, sizeof(record), &now);
+	record.time_ns = 900;
+	record.now.first_ns = 200;
+	ledger_record(s.ledger, &record, sizeof(record), &now);
+	assert_int_equal(flow_of(&s, 443)->last.mono_ns, 700);
 	end(&s);
 }
 
@@ -424,6 +463,8 @@ int main(void)
 		cmocka_unit_test(a_new_flow_is_opened_and_swept),
 		cmocka_unit_test(a_victim_gets_the_rest_of_its_counts),
 		cmocka_unit_test(one_flow_on_two_cpus),
+		cmocka_unit_test(found_flows_are_watched),
+		cmocka_unit_test(found_flow_resumed_meanwhile),
 		cmocka_unit_test(records_older_than_what_was_found),
 		cmocka_unit_test(what_is_found_again_is_counted_once),
 		cmocka_unit_test(a_victim_nobody_knew),
