@@ -1,0 +1,188 @@
+"""Two processes: what each may do, what happens when one ends, and what the agent does without a capability."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from lab import Lab
+from parts import host, layout
+from parts.witness import open_kinds
+
+ECHO1 = layout.ECHOES["echo1"]
+TALK = layout.TCP_TALK_PORT
+SYS_ADMIN, NET_ADMIN, PERFMON, BPF, SETUID, SETGID = 21, 12, 38, 39, 7, 6
+NAMES = {SYS_ADMIN: "sys_admin", NET_ADMIN: "net_admin", PERFMON: "perfmon", BPF: "bpf", SETUID: "setuid", SETGID: "setgid"}
+FOUR = {SYS_ADMIN, NET_ADMIN, PERFMON, BPF}
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab() as made:
+        made.add_pods([{"name": name, "sgc": "blue"} for name in ("first", "second")])
+        yield made
+
+
+@pytest.fixture
+def agent(lab):
+    """Started by each test in its own way."""
+    made = lab.agent(start=False)
+    yield made
+    if made.process and made.process.alive():
+        made.stop()
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def bits(text):
+    return {number for number in range(64) if int(text, 16) >> number & 1}
+
+
+def gone(pid):
+    try:
+        return status(pid)["State"].startswith("Z")
+    except FileNotFoundError:
+        return True
+
+
+def with_only(agent, capabilities):
+    """As a container runtime does it: root, whose bounding set holds these and no more."""
+    agent.launcher = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all",
+                      "--bounding-set=-all," + ",".join("+" + NAMES[number] for number in capabilities)]
+
+
+def assert_observes(lab, agent, pod):
+    """The whole of the main job: probes, packets, live configuration, their verdicts."""
+    begin = time.time()
+    agent.wait_state(pod, "verified")
+    subject = agent.subject(pod)
+    assert subject["observed"]["attribution"] == "expected"
+    agent.wait(lambda: agent.subject(pod)["flowsObserved"], 5, "observed")
+    lab.move_default_route(pod, "eth0")
+    try:
+        lab.pod(pod).tcp(ECHO1, TALK, 3, interval=0.002)
+        found = agent.wait_violation("gateway-bypass", pod)
+        assert found["evidence"]["flows"][0]["interface"] == "eth0"
+        agent.wait_violation("stale-routes", pod)
+    finally:
+        lab.move_default_route(pod, "wg0")
+    agent.wait(lambda: open_kinds(agent, pod) == set(), 15, "all resolved")
+    agent.wait_state(pod, "verified")
+    print(f"{pod}: verified, bypassed and verified again in {time.time() - begin:.1f} s")
+
+
+def test_what_each_process_may(lab, agent):
+    agent.start().wait_ready()
+    broker, worker = status(agent.process.pid), status(agent.worker())
+    assert bits(broker["CapEff"]) == bits(broker["CapPrm"]) == FOUR
+    assert bits(broker["CapInh"]) == bits(broker["CapAmb"]) == set()
+    assert (broker["NoNewPrivs"], broker["Seccomp"]) == ("1", "2")
+    assert worker["Uid"].split() == worker["Gid"].split() == ["65534"] * 4
+    assert worker["Groups"] == ""
+    assert all(bits(worker[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    assert (worker["NoNewPrivs"], worker["Seccomp"]) == ("1", "2")
+    assert worker["Threads"] == broker["Threads"] == "1"
+    # Neither can be looked into by another process of the same user: not dumpable, so its files are root's.
+    assert os.stat(f"/proc/{agent.worker()}/environ").st_uid == 0
+    assert_observes(lab, agent, "first")
+    # Nothing of the pod's namespaces is left with the worker but descriptors that it cannot enter.
+    assert os.readlink(f"/proc/{agent.worker()}/ns/net") == os.readlink(f"/proc/{agent.process.pid}/ns/net")
+    assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("which", ["worker", "broker"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_one_process_dies(lab, agent, which, number):
+    """The other one goes too, with a reason; the programs count on, and the next agent tells what they saw."""
+    agent.start().wait_ready()
+    agent.wait_state("first", "verified")
+    agent.wait(lambda: agent.subject("first")["flowsObserved"], 5, "observed")
+    broker, worker = agent.process.pid, agent.worker()
+    os.kill({"worker": worker, "broker": broker}[which], number)
+    ended = agent.process.popen.wait(5)
+    host.wait_for(lambda: gone(worker), "the worker is gone", 2)
+    if which == "worker":
+        assert ended == 3
+        log = agent.log()
+        assert "the worker died" in log and signal.strsignal(number) in log
+    assert agent.pins(), "the programs stay"
+
+    lab.move_default_route("first", "eth0")
+    try:
+        assert lab.pod("first").tcp(ECHO1, TALK, 3, interval=0.002)[0] == 0
+    finally:
+        lab.move_default_route("first", "wg0")
+    agent.start().wait_ready()
+    found = agent.wait(lambda: agent.violations(kind="gateway-bypass", pod="first"), 5, "what was seen meanwhile")
+    flow = next(f for v in found for f in v["evidence"]["flows"] if f["destination"] == ECHO1 and f["port"] == TALK)
+    assert flow["interface"] == "eth0" and flow["connections"] >= 3
+    agent.wait_state("first", "verified", 15)
+
+
+def test_check_leaves_nothing(lab, agent):
+    """Its worker is killed in the middle: the broker takes down what it put up."""
+    before = agent.pins()
+    # A pod that is never verified keeps it waiting.
+    lab.add_pod("waits", sgc="blue", wg=False)
+    process = agent._spawn(["check", "--config", agent.config_path, "--wait", "60s"], f"{lab.cgroup}/infra", None)
+    lab.processes.append(process)
+
+    def children():
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+            return file.read().split()
+    host.wait_for(lambda: children() and len(agent.pins()) > len(before), "it observes", 10)
+    os.kill(int(children()[0]), signal.SIGKILL)
+    assert process.popen.wait(5) == 3
+    assert agent.pins() == before
+    lab.delete_pod("waits")
+
+
+# Without a capability
+
+
+def test_exactly_these_capabilities(lab, agent):
+    with_only(agent, FOUR | {SETUID, SETGID})
+    agent.start().wait_ready()
+    worker = status(agent.worker())
+    assert worker["Uid"].split() == ["65534"] * 4 and bits(worker["CapEff"]) == set()
+    assert "a capability is missing" not in agent.log()
+    assert_observes(lab, agent, "first")
+
+
+def test_without_another_user(lab, agent):
+    """The four of the broker alone: the worker stays root without capabilities, and says so."""
+    with_only(agent, FOUR)
+    agent.start().wait_ready()
+    worker = status(agent.worker())
+    assert worker["Uid"].split() == ["0"] * 4
+    assert all(bits(worker[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    assert (worker["NoNewPrivs"], worker["Seccomp"]) == ("1", "2")
+    log = agent.log()
+    assert "CAP_SETUID is missing" in log and "CAP_SETGID is missing" in log
+    assert_observes(lab, agent, "first")
+
+
+def test_probes_without_packets(lab, agent):
+    with_only(agent, FOUR - {BPF, PERFMON} | {SETUID, SETGID})
+    agent.start()
+    agent.wait_state("first", "verified")
+    assert not agent.subject("first")["flowsObserved"]
+    log = agent.log()
+    assert "CAP_BPF is missing" in log and "CAP_PERFMON is missing" in log and "no packets are observed" in log
+    code, body = agent.request("GET", "/readyz")[::2]
+    assert code == 503 and b"CAP_BPF" in body
+    code, out, err = agent.cli("check")
+    assert "CAP_BPF is missing" in err and "no packets are observed" in err
+    assert "first" in out and code == 0, (out, err)
+
+
+def test_nothing_can_be_entered(lab, agent):
+    with_only(agent, {NET_ADMIN, BPF, PERFMON, SETUID, SETGID})
+    code, out, err = agent.cli("check")
+    assert code == 3, (out, err)
+    assert "CAP_SYS_ADMIN is missing" in err
+    assert "0 of 4 pods verified" in out
