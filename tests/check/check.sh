@@ -82,6 +82,7 @@ verdict 'libmicrohttpd has one user' only_in '<microhttpd' 'agent/io/http_*'
 verdict 'libyaml has one user' only_in '<yaml\.h>' 'agent/io/yaml.c'
 verdict 'libmnl has one user' only_in '<libmnl/' 'agent/io/netlink*' 'agent/io/wireguard*'
 verdict 'network namespaces are entered in one place' only_in '(^|[^a-z_])setns\([a-z_>.-]+,' 'agent/io/netns.c'
+verdict 'libseccomp has one user' only_in '<seccomp\.h>' 'agent/broker/seccomp.c'
 verdict 'libbpf is used where programs are loaded' only_in '<bpf/|\.skel\.h>' \
 	agent/flow/{clsact,links,loader,object,probers}.c
 verdict 'flows are read without what loads programs' \
