@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -136,7 +137,8 @@ int pins_find(const char *bpffs, const char *instance, struct pins *out)
 	r = set_root(bpffs, instance, &pins);
 	if (r < 0)
 		return r;
-	if (access(pins.root, F_OK) < 0)
+	/* access(2) asks for the real user, who is nobody. */
+	if (faccessat(AT_FDCWD, pins.root, F_OK, AT_EACCESS) < 0)
 		return -errno;
 	*out = pins;
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 
@@ -95,6 +96,7 @@ static int look_at(void *user, const char *dir, const char *name)
 {
 	struct search *search = user;
 	char path[PINS_PATH_MAX];
+	struct stat st;
 	int n;
 
 	if (strcmp(name, MAP_NAME) == 0)
@@ -102,8 +104,9 @@ static int look_at(void *user, const char *dir, const char *name)
 	search->instances++;
 	n = snprintf(path, sizeof(path), "%s/%s/" CLAIMS "/%llx", dir, name,
 	             (unsigned long long)search->cgroup);
-	if (n >= (int)sizeof(path) || access(path, F_OK) == 0)
-		search->claimed = true; /* what cannot be asked is left alone */
+	/* Not access(2), which asks for the real user. What cannot be looked at is left alone. */
+	if (n >= (int)sizeof(path) || stat(path, &st) == 0 || errno != ENOENT)
+		search->claimed = true;
 	return 0;
 }
 
