@@ -1,464 +1,260 @@
 #include "test.h"
 
-#include <ctype.h>
-#include <signal.h>
-#include <sys/mman.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
-#include "confined.h"
-#include "io/dns_client.h"
-#include "io/http_client.h"
-#include "io/udp_client.h"
-#include "io/udp_server.h"
+#include "base/cleanup.h"
+#include "fake.h"
+#include "io/listener.h"
+#include "io/netlink_socket.h"
+#include "io/netns.h"
+#include "io/privileged.h"
+#include "io/wireguard.h"
 
-/* What a client made of its question: the same, whoever opened its sockets. */
-struct result {
-	int outcome, error;
-	uint16_t status;
-	bool connected, secured;
-	struct ip peer;
-	char text[256];
+/* What was asked for, and what to give. */
+static struct {
+	const char *path, *name;
+	int netns_fd;
+	uint32_t groups, ifindex;
+	unsigned int calls;
+	int fd;
+} asked;
+
+static int give_netns(const char *path, int *fd, uint64_t *inode)
+{
+	asked.calls++;
+	asked.path = path;
+	*fd = 1234;
+	*inode = 77;
+	return 0;
+}
+
+static int give_netlink(int netns_fd, uint32_t groups, int *fd)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = groups };
+
+	asked.calls++;
+	asked.netns_fd = netns_fd;
+	asked.groups = groups;
+	*fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+	assert_true(*fd >= 0);
+	assert_int_equal(bind(*fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return 0;
+}
+
+static int give_tunnel(int netns_fd, uint32_t ifindex, struct wireguard_device *out)
+{
+	asked.calls++;
+	asked.netns_fd = netns_fd;
+	asked.ifindex = ifindex;
+	*out = (struct wireguard_device){ .listen_port = 51820 };
+	return 0;
+}
+
+static int give_answer(const char *name, int *fd)
+{
+	asked.calls++;
+	asked.name = name;
+	*fd = take_fd(&asked.fd);
+	return *fd < 0 ? -ECONNREFUSED : 0;
+}
+
+static int give_listener(const struct listener_address *address, int *fd)
+{
+	const struct privileged *before = privileged();
+	int r;
+
+	asked.calls++;
+	privileged_set(NULL);
+	r = listener_open(address, fd);
+	privileged_set(before);
+	return r;
+}
+
+static const struct privileged everything = {
+	.netns_open = give_netns,
+	.netlink = give_netlink,
+	.tunnel = give_tunnel,
+	.tunnel_answer = give_answer,
+	.listen = give_listener,
 };
 
-struct servers {
-	struct fake_http http;
-	struct fake_dns dns;
-	struct udp_server *udp;
-	uint16_t udp_port;
-};
+static int ask_everybody(void **state)
+{
+	(void)state;
+	memset(&asked, 0, sizeof(asked));
+	asked.fd = -1;
+	privileged_set(&everything);
+	return 0;
+}
 
-struct question {
+static int ask_nobody(void **state)
+{
+	(void)state;
+	privileged_set(NULL);
+	return 0;
+}
+
+static void asks_for_namespaces_and_tunnels(void **state)
+{
+	struct wireguard_device device;
+	uint64_t inode = 0;
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(netns_open("/run/netns/pod", &fd, &inode), 0);
+	assert_int_equal(fd, 1234);
+	assert_int_equal(inode, 77);
+	assert_string_equal(asked.path, "/run/netns/pod");
+
+	assert_int_equal(wireguard_read(1234, 5, &device), 0);
+	assert_int_equal(asked.netns_fd, 1234);
+	assert_int_equal(asked.ifindex, 5);
+	assert_int_equal(device.listen_port, 51820);
+	assert_int_equal(asked.calls, 2);
+}
+
+static int count_row(void *user, const struct nlmsghdr *message)
+{
+	(void)message;
+	(*(unsigned int *)user)++;
+	return 0;
+}
+
+static void on_change(struct netlink_watch *watch)
+{
+	loop_stop(watch->loop);
+}
+
+static void asks_for_netlink(void **state)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg message;
+	} request = {
+		.header = { .nlmsg_len = sizeof(request),
+		            .nlmsg_type = RTM_GETLINK,
+		            .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.message = { .rtgen_family = AF_UNSPEC },
+	};
+	struct netlink_watch watch = NETLINK_WATCH_INIT;
+	struct netlink netlink = NETLINK_INIT;
+	unsigned int rows = 0;
 	struct loop *loop;
-	const struct servers *servers;
-	void (*ask)(struct question *question);
-	const char *peer;
-	uint16_t port;
-	const struct socket_opener *opener;
-	struct result result;
-	struct result *shared;
-};
 
-static char folder[] = "/tmp/test_privileged.XXXXXX", bundle[64];
+	(void)state;
+	assert_int_equal(netlink_open(&netlink, 99, NETLINK_ROUTE), 0);
+	assert_int_equal(asked.netns_fd, 99);
+	assert_int_equal(asked.groups, 0);
+	assert_int_equal(netlink_request(&netlink, &request.header, count_row, &rows, NULL), 0);
+	assert_true(rows > 0);
+	netlink_close(&netlink);
 
-/* The number of milliseconds in libcurl's words is not the same each time. */
-static void set_text(struct result *result, const char *text)
-{
-	size_t n = 0;
-
-	for (; *text && n < sizeof(result->text) - 1; text++)
-		if (!isdigit((unsigned char)*text))
-			result->text[n++] = *text;
-	result->text[n] = '\0';
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(netlink_watch_open(&watch, loop, 98, NETLINK_TOPIC_ADDRESSES, on_change),
+	                 0);
+	assert_int_equal(asked.netns_fd, 98);
+	assert_int_equal(asked.groups, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
+	fake_run("ip addr add 192.0.2.8/32 dev lo && ip addr del 192.0.2.8/32 dev lo");
+	fake_loop_run(loop);
+	netlink_watch_close(&watch);
+	assert_int_equal(netlink_watch_open(&watch, loop, 98, NETLINK_TOPIC_ALL, on_change), 0);
+	assert_true(asked.groups & RTMGRP_IPV4_ROUTE);
+	netlink_watch_close(&watch);
+	assert_null(loop_free(loop));
+	assert_int_equal(asked.calls, 3);
 }
 
-/* HTTP */
-
-static void on_http(void *user, const struct http_response *response)
+static void on_tunnel(struct wireguard_query *query, int error,
+                      const struct wireguard_device *device)
 {
-	struct question *question = user;
-
-	question->result = (struct result){
-		.outcome = (int)response->error,
-		.status = response->status,
-		.connected = response->connected,
-		.secured = response->secured,
-		.peer = response->peer,
-	};
-	set_text(&question->result, response->error == HTTP_OK ? response->body : response->detail);
-	loop_stop(question->loop);
+	(void)query;
+	asked.ifindex = error == 0 ? device->listen_port : 0;
+	asked.groups = (uint32_t)-error;
 }
 
-static void ask_url(struct question *question, const char *scheme, uint16_t port)
+static int stop_soon(struct timer *timer)
 {
-	struct ip pin = fake_ip(question->peer);
-	struct http_transfer *transfer;
-	struct http_client *client;
-	char url[64];
-	struct http_request request = {
-		.url = url,
-		.pin = &pin,
-		.timeout_ns = 5 * NSEC_PER_SEC,
-		.body_max = 4096,
-		.fresh = true,
-		.opener = question->opener,
-		.done = on_http,
-		.user = question,
-	};
-
-	snprintf(url, sizeof(url), "%s://echo.example.net:%u/", scheme, port);
-	check(http_client_new(question->loop, bundle, &client) == 0);
-	check(http_client_start(client, &request, &transfer) == 0);
-	fake_loop_run(question->loop);
-	http_client_free(client);
+	if (asked.ifindex || asked.groups)
+		loop_stop(timer->source.loop);
+	return 0;
 }
 
-static void ask_http(struct question *question)
-{
-	ask_url(question, "http", question->port ? question->port : question->servers->http.port);
-}
-
-static void ask_https(struct question *question)
-{
-	ask_url(question, "https", 8443);
-}
-
-/* DNS */
-
-static void on_dns(void *user, const struct dns_answer *answer)
-{
-	struct question *question = user;
-
-	question->result = (struct result){ .outcome = (int)answer->outcome };
-	if (answer->n)
-		question->result.peer = answer->address[0];
-	loop_stop(question->loop);
-}
-
-static void ask_dns(struct question *question)
-{
-	struct dns_servers servers = {
-		.address = { fake_ip(question->peer) },
-		.port = { question->port ? question->port : question->servers->dns.port },
-		.n = 1,
-	};
-	struct dns_request request = {
-		.name = "echo.example.net",
-		.servers = &servers,
-		.opener = question->opener,
-		.timeout_ns = 5 * NSEC_PER_SEC,
-		.fn = on_dns,
-		.user = question,
-	};
-	struct dns_query *query;
-
-	check(dns_query_new(question->loop, &request, &query) == 0);
-	fake_loop_run(question->loop);
-	dns_query_free(query);
-}
-
-/* UDP */
-
-static size_t on_datagram(void *user, const uint8_t *data, size_t len, const struct ip *peer,
-                          uint16_t port, uint8_t out[static UDP_ANSWER_MAX])
-{
-	(void)user;
-	(void)peer;
-	(void)port;
-	memcpy(out, data, len);
-	return len;
-}
-
-static bool on_accept(void *user, const uint8_t *data, size_t len)
-{
-	(void)user;
-	return len == 5 && memcmp(data, "hello", 5) == 0;
-}
-
-static void on_udp(void *user, enum udp_outcome outcome, int error)
-{
-	struct question *question = user;
-
-	question->result = (struct result){ .outcome = (int)outcome, .error = error };
-	loop_stop(question->loop);
-}
-
-static void ask_udp(struct question *question)
-{
-	struct udp_request request = {
-		.peer = fake_ip(question->peer),
-		.port = question->port ? question->port : question->servers->udp_port,
-		.data = "hello",
-		.len = 5,
-		.timeout_ns = 5 * NSEC_PER_SEC,
-		.opener = question->opener,
-		.accept = on_accept,
-		.done = on_udp,
-		.user = question,
-	};
-	struct udp_exchange *exchange;
-	int r = udp_exchange_new(question->loop, &request, &exchange);
-
-	if (r < 0) {
-		question->result = (struct result){ .outcome = -1, .error = r };
-		return;
-	}
-	fake_loop_run(question->loop);
-	udp_exchange_free(exchange);
-}
-
-/* Both ways */
-
-static const struct privileged broker = { .connect = confined_connect };
-
-static void in_child(void *arg)
-{
-	struct question *question = arg;
-
-	/* The loop that was inherited is the parent's. */
-	check(loop_new(&question->loop) == 0);
-	question->ask(question);
-	*question->shared = question->result;
-}
-
-/* By itself first, with a result of `question`; then confined, with the one returned. */
-static struct result ask_both(struct question *question)
-{
-	static struct result *shared;
-	struct loop *loop = question->loop;
-
-	if (!shared)
-		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(shared, MAP_FAILED);
-	memset(shared, 0, sizeof(*shared));
-	question->shared = shared;
-
-	question->ask(question);
-	run_confined(loop, &broker, in_child, question);
-	return *shared;
-}
-
-static void start_servers(struct servers *servers, struct loop *loop)
-{
-	struct ip any = fake_ip("0.0.0.0");
-
-	servers->http.manner = FAKE_REPLY;
-	servers->http.reply = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-	fake_http_start(&servers->http, loop, "192.0.2.1");
-	servers->dns.addresses[0] = "192.0.2.77";
-	fake_dns_start(&servers->dns, loop, "192.0.2.1");
-	servers->udp_port = 4321;
-	assert_int_equal(
-		udp_server_new(loop, &any, servers->udp_port, on_datagram, NULL, &servers->udp), 0);
-}
-
-static void stop_servers(struct servers *servers)
-{
-	fake_http_stop(&servers->http);
-	fake_dns_stop(&servers->dns);
-	servers->udp = udp_server_free(servers->udp);
-}
-
-#define CLOSED_PORT 9
-
-static void a_confined_client_sees_the_same(void **state)
+static void asks_for_a_tunnels_answer(void **state)
 {
 	static const struct {
-		void (*ask)(struct question *question);
-		const char *peer;
-		uint16_t port; /* 0: the server's */
-		int manner;    /* of the name server */
-		int outcome, error;
-		bool connected;
+		const char *text;
+		uint32_t port, error;
 	} rows[] = {
-		{ ask_http, "192.0.2.1", 0, 0, HTTP_OK, 0, true },
-		{ ask_http, "192.0.2.1", CLOSED_PORT, 0, HTTP_CONNECT_REFUSED, 0, false },
-		{ ask_http, "198.51.100.1", 80, 0, HTTP_UNREACHABLE, 0, false }, /* unreachable */
-		{ ask_http, "198.51.100.2", 80, 0, HTTP_UNREACHABLE, 0, false }, /* prohibit */
-		{ ask_http, "198.51.100.3", 80, 0, HTTP_UNREACHABLE, 0, false }, /* blackhole */
-		{ ask_http, "203.0.113.1", 80, 0, HTTP_UNREACHABLE, 0, false },  /* no route */
-		{ ask_dns, "192.0.2.1", 0, FAKE_DNS_ANSWER, DNS_FOUND, 0, false },
-		{ ask_dns, "192.0.2.1", 0, FAKE_DNS_TRUNCATED, DNS_FOUND, 0, false }, /* TCP */
-		{ ask_dns, "192.0.2.1", 0, FAKE_DNS_RCODE + 5, DNS_REFUSED, 0, false },
-		{ ask_dns, "192.0.2.1", CLOSED_PORT, 0, DNS_UNREACHABLE, 0, false },
-		{ ask_dns, "198.51.100.1", 53, 0, DNS_UNREACHABLE, 0, false },
-		{ ask_dns, "198.51.100.2", 53, 0, DNS_UNREACHABLE, 0, false },
-		{ ask_dns, "198.51.100.3", 53, 0, DNS_UNREACHABLE, 0, false },
-		{ ask_dns, "203.0.113.1", 53, 0, DNS_UNREACHABLE, 0, false },
-		{ ask_udp, "192.0.2.1", 0, 0, UDP_ANSWERED, 0, false },
-		{ ask_udp, "192.0.2.1", CLOSED_PORT, 0, UDP_REFUSED, ECONNREFUSED, false },
-		{ ask_udp, "198.51.100.1", 80, 0, UDP_UNREACHABLE, EHOSTUNREACH, false },
-		{ ask_udp, "198.51.100.2", 80, 0, UDP_UNREACHABLE, EACCES, false },
-		{ ask_udp, "198.51.100.3", 80, 0, UDP_UNREACHABLE, EINVAL, false },
-		{ ask_udp, "203.0.113.1", 80, 0, UDP_UNREACHABLE, ENETUNREACH, false },
+		{ "listen_port=51820\nerrno=0\n\n", 51820, 0 },
+		{ "errno=110\n\n", 0, ETIMEDOUT },
+		{ "", 0, EBADMSG },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct servers servers = { .dns.manner = rows[i].manner };
-		struct question question = {
-			.servers = &servers,
-			.ask = rows[i].ask,
-			.peer = rows[i].peer,
-			.port = rows[i].port,
-		};
-		struct result confined;
+		struct wireguard_query query = WIREGUARD_QUERY_INIT;
+		struct timer timer = TIMER_INIT;
+		struct loop *loop;
+		int ends[2];
 
-		assert_int_equal(loop_new(&question.loop), 0);
-		start_servers(&servers, question.loop);
-		confined = ask_both(&question);
-		if (question.result.outcome != rows[i].outcome ||
-		    question.result.error != rows[i].error ||
-		    question.result.connected != rows[i].connected)
-			fail_msg("row %zu: outcome %d error %d: %s", i, question.result.outcome,
-			         question.result.error, question.result.text);
-		if (memcmp(&confined, &question.result, sizeof(confined)) != 0)
-			fail_msg("row %zu: confined outcome %d error %d \"%s\", by itself \"%s\"",
-			         i, confined.outcome, confined.error, confined.text,
-			         question.result.text);
-		stop_servers(&servers);
-		assert_null(loop_free(question.loop));
+		asked.ifindex = asked.groups = 0;
+		assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+		assert_int_equal(write(ends[1], rows[i].text, strlen(rows[i].text)),
+		                 strlen(rows[i].text));
+		close(ends[1]);
+		asked.fd = ends[0];
+		assert_int_equal(loop_new(&loop), 0);
+		assert_int_equal(timer_init(&timer, loop, stop_soon), 0);
+		assert_int_equal(timer_set(&timer, NSEC_PER_MSEC, NSEC_PER_MSEC), 0);
+		assert_int_equal(wireguard_query_start(&query, loop, "/none", "wg0", on_tunnel), 0);
+		assert_string_equal(asked.name, "wg0");
+		fake_loop_run(loop);
+		assert_int_equal(asked.ifindex, rows[i].port);
+		assert_int_equal(asked.groups, rows[i].error);
+
+		assert_int_equal(wireguard_query_start(&query, loop, "/none", "../x", on_tunnel),
+		                 -EINVAL);
+		assert_int_equal(wireguard_query_start(&query, loop, "/none", "wg0", on_tunnel),
+		                 -ECONNREFUSED);
+		assert_int_equal(query.fd, -1);
+		timer_clear(&timer);
+		assert_null(loop_free(loop));
 	}
 }
 
-static int fail_opening(void *user, int family, int type, int protocol, const struct sockaddr *peer)
+static void asks_for_a_listener(void **state)
 {
-	(void)family;
-	(void)type;
-	(void)protocol;
-	(void)peer;
-	return *(int *)user;
-}
-
-/* The peer is not to blame when there was nothing to try it with. */
-static void what_fails_before_is_local(void **state)
-{
-	static const struct {
-		void (*ask)(struct question *question);
-		int outcome;
-		bool result; /* the error is returned at once */
-	} rows[] = {
-		{ ask_http, HTTP_LOCAL_ERROR, false },
-		{ ask_dns, DNS_LOCAL_ERROR, false },
-		{ ask_udp, -1, true },
-	};
-	static const int errors[] = { EMFILE, ENOMEM, ESTALE, ENOENT, EAGAIN, EPIPE, ETIMEDOUT };
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		for (size_t k = 0; k < sizeof(errors) / sizeof(errors[0]); k++) {
-			int error = -errors[k];
-			struct socket_opener opener = { fail_opening, &error };
-			struct servers servers = { 0 };
-			struct question question = {
-				.servers = &servers,
-				.ask = rows[i].ask,
-				.peer = "192.0.2.1",
-				.port = 80,
-				.opener = &opener,
-			};
-			struct result confined;
-
-			assert_int_equal(loop_new(&question.loop), 0);
-			confined = ask_both(&question);
-			assert_int_equal(confined.outcome, rows[i].outcome);
-			assert_int_equal(confined.error, rows[i].result ? error : 0);
-			assert_memory_equal(&confined, &question.result, sizeof(confined));
-			assert_null(loop_free(question.loop));
-		}
-}
-
-/* TLS */
-
-static const char tls_server[] =
-	"import os, socket, ssl, sys\n"
-	"c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
-	"c.load_cert_chain(sys.argv[1] + '/cert.pem', sys.argv[1] + '/key.pem')\n"
-	"l = socket.create_server(('192.0.2.1', 8443))\n"
-	"os.write(1, b'ready')\n"
-	"while True:\n"
-	"    s, _ = l.accept()\n"
-	"    try:\n"
-	"        t = c.wrap_socket(s, server_side=True)\n"
-	"        t.recv(4096)\n"
-	"        t.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello')\n"
-	"        t.close()\n"
-	"    except OSError:\n"
-	"        s.close()\n";
-
-static void tls_goes_on_as_well(void **state)
-{
-	struct question question = { .ask = ask_https, .peer = "192.0.2.1" };
-	struct result confined;
-	char line[8] = "";
-	int ends[2];
-	pid_t pid;
-
-	(void)state;
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(ends[1], STDOUT_FILENO);
-		execlp("python3", "python3", "-c", tls_server, folder, (char *)NULL);
-		_exit(127);
-	}
-	close(ends[1]);
-	assert_true(read(ends[0], line, sizeof(line) - 1) > 0);
-	close(ends[0]);
-
-	assert_int_equal(loop_new(&question.loop), 0);
-	confined = ask_both(&question);
-	assert_int_equal(question.result.outcome, HTTP_OK);
-	assert_true(question.result.secured);
-	assert_string_equal(question.result.text, "hello");
-	assert_memory_equal(&confined, &question.result, sizeof(confined));
-	assert_null(loop_free(question.loop));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
-/* What the filter of this test is worth */
-
-static void try_by_itself(void *arg)
-{
-	struct sockaddr_storage to;
-	struct ip peer = fake_ip("192.0.2.1");
-	socklen_t len = probe_socket_address(&peer, 4321, &to);
+	char folder[] = "/tmp/test_privileged.XXXXXX";
+	struct listener_address address = { .local = true };
 	int fd = -1;
 
-	(void)arg;
-	check(socket(AF_INET, SOCK_DGRAM, 0) < 0 && errno == EPERM);
-	check(confined_connect(-1, SOCK_DGRAM, &peer, 4321, &fd) == 0);
-	check(connect(fd, (struct sockaddr *)&to, len) < 0 && errno == EINPROGRESS);
-	check(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, len) < 0 && errno == EPERM);
-	check(sendto(fd, "x", 1, MSG_FASTOPEN, NULL, 0) < 0 && errno == EPERM);
-	check(send(fd, "x", 1, 0) == 1);
-}
-
-static void the_filter_bites(void **state)
-{
-	struct loop *loop;
-
 	(void)state;
-	assert_int_equal(loop_new(&loop), 0);
-	run_confined(loop, &broker, try_by_itself, NULL);
-	assert_null(loop_free(loop));
-}
-
-static int set_up(void **state)
-{
-	static const char certificate[] =
-		"cd %s && openssl req -x509 -newkey ec -nodes -days 2 -pkeyopt "
-		"ec_paramgen_curve:P-256 -subj /CN=echo -keyout key.pem -out cert.pem "
-		"-addext subjectAltName=DNS:echo.example.net 2>/dev/null";
-	char command[512];
-
 	assert_non_null(mkdtemp(folder));
-	snprintf(bundle, sizeof(bundle), "%s/cert.pem", folder);
-	snprintf(command, sizeof(command), certificate, folder);
-	fake_run(command);
-	return fake_namespace(state);
+	snprintf(address.path, sizeof(address.path), "%s/socket", folder);
+	assert_int_equal(listener_open(&address, &fd), 0);
+	assert_int_equal(asked.calls, 1);
+	/* Its file is the opener's to remove. */
+	listener_close(&address, &fd);
+	assert_int_equal(fd, -1);
+	assert_int_equal(access(address.path, F_OK), 0);
+	privileged_set(NULL);
+	assert_int_equal(listener_open(&address, &fd), 0); /* nobody is behind the old one */
+	listener_close(&address, &fd);
+	assert_int_equal(access(address.path, F_OK), -1);
+	assert_int_equal(rmdir(folder), 0);
 }
 
-static int tear_down(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -r %s", folder);
-	fake_run(command);
-	return 0;
-}
+#define ASKING(test) cmocka_unit_test_setup_teardown(test, ask_everybody, ask_nobody)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_filter_bites),
-		cmocka_unit_test(a_confined_client_sees_the_same),
-		cmocka_unit_test(what_fails_before_is_local),
-		cmocka_unit_test(tls_goes_on_as_well),
+		ASKING(asks_for_namespaces_and_tunnels),
+		ASKING(asks_for_netlink),
+		ASKING(asks_for_a_tunnels_answer),
+		ASKING(asks_for_a_listener),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, fake_namespace, NULL);
 }
