@@ -71,6 +71,7 @@ static void answer(struct broker *broker, size_t len)
 		broker->serve.guard.refused++;
 		reply->result = -EINVAL;
 	} else {
+		broker_request_tidy(&broker->request);
 		r = guard_rate(&broker->serve.guard, request->operation, &now);
 		if (r < 0)
 			reply->result = r;

@@ -1,5 +1,7 @@
 #include "broker/protocol.h"
 
+#include <string.h>
+
 #define BODY(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 #define ASKS(member) BODY(struct broker_request, member)
 #define ASKS_NOTHING offsetof(struct broker_request, setup)
@@ -35,4 +37,39 @@ size_t broker_request_size(uint32_t operation)
 size_t broker_reply_size(uint32_t operation)
 {
 	return operation < _BROKER_OPERATION_MAX ? sizes[operation].reply : 0;
+}
+
+static void tidy(bool *value)
+{
+	uint8_t byte;
+
+	memcpy(&byte, value, sizeof(byte));
+	*value = byte != 0;
+}
+
+void broker_request_tidy(struct broker_request *request)
+{
+	switch (request->operation) {
+	case BROKER_SETUP:
+		for (size_t i = 0; i < BROKER_DESTINATIONS_MAX; i++) {
+			tidy(&request->setup.destinations[i].stream);
+			tidy(&request->setup.destinations[i].any);
+		}
+		break;
+	case BROKER_LISTEN:
+		tidy(&request->listen.local);
+		break;
+	case BROKER_CONNECT:
+		tidy(&request->connect.stream);
+		break;
+	case BROKER_FLOWS_ATTACH:
+		for (size_t i = 0; i < LIVE_LINKS_MAX; i++)
+			tidy(&request->attach.links[i].is_tunnel);
+		break;
+	case BROKER_FLOWS_STOP:
+		tidy(&request->keep);
+		break;
+	default:
+		break;
+	}
 }

@@ -146,3 +146,6 @@ struct broker_reply {
 /* Bytes of a request and of its reply. 0: no such operation. */
 size_t broker_request_size(uint32_t operation);
 size_t broker_reply_size(uint32_t operation);
+
+/* Makes a request of the right size one whose every field may be read: a byte of a bool is 0 or 1. */
+void broker_request_tidy(struct broker_request *request);
