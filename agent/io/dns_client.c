@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/timer.h"
+#include "io/heap.h"
 
 /* All servers in turn, then all again: two tries of a quarter of the time leave room. */
 #define TRIES 2
@@ -43,8 +44,9 @@ struct dns_query {
 	struct timer deadline; /* ours; at once when the answer came without waiting */
 	struct dns_answer answer;
 	bool answered;
-	int socket_error; /* of the last socket that could not be had */
-	int last_rcode;   /* of the last datagram, believed for the reason only; -1: none */
+	int socket_error;       /* of the last socket that could not be had */
+	uint64_t heap_failures; /* before it began */
+	int last_rcode;         /* of the last datagram, believed for the reason only; -1: none */
 	dns_fn fn;
 	void *user;
 };
@@ -279,7 +281,7 @@ static void forget_socket(struct dns_socket **at)
 
 static void add_socket(struct dns_query *query, int fd, uint32_t events)
 {
-	struct dns_socket *socket = calloc(1, sizeof(*socket));
+	struct dns_socket *socket = heap_calloc(1, sizeof(*socket));
 
 	if (!socket || loop_add(query->loop, &socket->source, fd, events, on_socket) < 0) {
 		/* Not watched, so it can only time out; say why. */
@@ -379,6 +381,9 @@ static void deliver(struct dns_query *query)
 {
 	struct dns_answer answer = query->answer;
 
+	/* Whatever it led to, no server need be to blame. */
+	if (answer.outcome != DNS_FOUND && query->heap_failures != heap_failures())
+		answer.outcome = DNS_LOCAL_ERROR;
 	timer_stop(&query->retry);
 	timer_stop(&query->deadline);
 	answer.detail = dns_outcome_text(answer.outcome);
@@ -454,16 +459,30 @@ static int ask(struct dns_query *query, const char *name, uint64_t timeout_ns)
 	return arm_retry(query);
 }
 
+/* For the life of the process, so that c-ares counts what it found no memory for. */
+static int init_library(void)
+{
+	static bool done;
+
+	if (!done)
+		done = ares_library_init_mem(ARES_LIB_INIT_ALL, heap_malloc, heap_free,
+		                             heap_realloc) == ARES_SUCCESS;
+	return done ? 0 : -ENOMEM;
+}
+
 int dns_query_new(struct loop *loop, const struct dns_request *request, struct dns_query **out)
 {
 	cleanup(dns_query_freep) struct dns_query *query = NULL;
 	int r;
 
+	if (init_library() < 0)
+		return -ENOMEM;
 	query = calloc(1, sizeof(*query));
 	if (!query)
 		return -ENOMEM;
 	query->loop = loop;
 	query->retry = query->deadline = (struct timer)TIMER_INIT;
+	query->heap_failures = heap_failures();
 	query->last_rcode = -1;
 	query->fn = request->fn;
 	query->user = request->user;

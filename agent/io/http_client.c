@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/timer.h"
+#include "io/heap.h"
 #include "io/http_transfer.h"
 #include "io/kick.h"
 #include "limits.h"
@@ -81,8 +82,11 @@ static struct http_transfer *transfer_free(struct http_transfer *transfer)
 		return NULL;
 
 	unlink_transfer(transfer);
-	if (transfer->easy)
+	/* libcurl 7.88 takes the next answer for none on a handle that once found no memory. */
+	if (transfer->easy && transfer->heap_failures == heap_failures())
 		keep_handle(transfer->pool, transfer->easy);
+	else
+		curl_easy_cleanup(transfer->easy);
 	curl_slist_free_all(transfer->headers);
 	curl_slist_free_all(transfer->connect_to);
 	buf_clear(&transfer->body);
@@ -206,22 +210,26 @@ static void remove_socket(struct http_socket *socket)
 	free(socket);
 }
 
-static int add_socket(struct http_client *client, curl_socket_t fd, uint32_t events)
+/*
+ * A callback of libcurl that fails makes the whole client unusable for good.
+ * What is not watched runs into its time-out, which then says why.
+ */
+static void add_socket(struct http_client *client, curl_socket_t fd, uint32_t events)
 {
-	struct http_socket *socket = calloc(1, sizeof(*socket));
+	struct http_socket *socket = heap_calloc(1, sizeof(*socket));
 
 	if (!socket)
-		return -1;
+		return;
 	socket->client = client;
 	socket->fd = fd;
 	socket->watched_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (socket->watched_fd < 0 ||
 	    loop_add(client->loop, &socket->source, socket->watched_fd, events, on_socket) < 0) {
+		heap_note_failure();
 		remove_socket(socket);
-		return -1;
+		return;
 	}
 	curl_multi_assign(client->multi, fd, socket);
-	return 0;
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
@@ -231,8 +239,10 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *user, void
 		(what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
 
 	(void)easy;
+	if (!socket && what != CURL_POLL_REMOVE)
+		add_socket(user, fd, events);
 	if (!socket)
-		return what == CURL_POLL_REMOVE ? 0 : add_socket(user, fd, events);
+		return 0;
 	if (what != CURL_POLL_REMOVE)
 		return loop_modify(&socket->source, events) < 0 ? -1 : 0;
 	remove_socket(socket);
@@ -249,7 +259,8 @@ int http_client_new(struct loop *loop, const char *ca_bundle, struct http_client
 	if (!ca_bundle)
 		ca_bundle = CA_BUNDLE;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, heap_malloc, heap_free, heap_realloc,
+	                         heap_strdup, heap_calloc) != CURLE_OK)
 		return -ENOMEM;
 	client = calloc(1, sizeof(*client));
 	if (!client)
@@ -335,6 +346,7 @@ int http_client_start(struct http_client *client, const struct http_request *req
 
 	if (!transfer)
 		return -ENOMEM;
+	transfer->heap_failures = heap_failures();
 	transfer->client = client;
 	transfer->pool = &client->pools[request->fresh && request->sessions];
 	transfer->easy = take_handle(transfer->pool);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "io/heap.h"
 #include "io/privileged.h"
 #include "limits.h"
 
@@ -168,6 +169,11 @@ void http_transfer_response(struct http_transfer *transfer, CURLcode code,
 	response->body = transfer->body.data ? transfer->body.data : "";
 	response->body_len = transfer->body.len;
 	response->detail = is_local(transfer) ? strerror(transfer->socket_error) : transfer->error;
+	/* Whatever it led to, the other side need not be to blame. */
+	if (response->error != HTTP_OK && transfer->heap_failures != heap_failures()) {
+		response->error = HTTP_LOCAL_ERROR;
+		response->detail = strerror(ENOMEM);
+	}
 }
 
 /* The request */

@@ -26,6 +26,7 @@ struct http_transfer {
 	uint64_t started_ns, secure_ns; /* start; begin of the TLS handshake, 0: not begun */
 	struct buf body;
 	size_t header_bytes, header_max;
+	uint64_t heap_failures;  /* before it began */
 	enum http_error stopped; /* why a callback ended it; HTTP_OK: none did */
 	char error[CURL_ERROR_SIZE];
 	http_write_fn write;
