@@ -1,5 +1,6 @@
 #include "probe/answer.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
 
@@ -81,7 +82,10 @@ static enum probe_outcome parse_json(const char *name, const char *body, size_t 
 	/* Trailing white space is no trailing data, but the tokener stops before it. */
 	while (len > 0 && is_space(body[len - 1]))
 		len--;
+	errno = 0;
 	object = json_tokener_parse_ex(tokener, body, (int)len);
+	if (!object && errno == ENOMEM)
+		return PROBE_LOCAL_ERROR;
 	if (json_tokener_get_error(tokener) != json_tokener_success ||
 	    json_tokener_get_parse_end(tokener) != len)
 		return PROBE_UNPARSEABLE;
