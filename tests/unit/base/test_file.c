@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -136,6 +138,75 @@ static void a_failed_replacement_leaves_the_old_one(void **state)
 	assert_string_equal(buf.data, "new");
 }
 
+/* The opener: a descriptor of the secret from before, or an error. */
+static int given_fd, given_error;
+static unsigned int asked;
+
+static int give(const char *path, int *fd)
+{
+	(void)path;
+	asked++;
+	if (given_error)
+		return given_error;
+	*fd = take_fd(&given_fd);
+	return 0;
+}
+
+/* Exit status: 0 when all was as expected. */
+static int read_as_nobody(const char *path, bool from_folder, int result, bool asks)
+{
+	struct buf buf = BUF_INIT(16);
+	int from = from_folder ? open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : AT_FDCWD, r;
+
+	given_fd = open("secret", O_RDONLY | O_CLOEXEC);
+	if (given_fd < 0 || setresuid(65534, 65534, 65534) < 0)
+		return 2;
+	r = file_read(from, path, &buf);
+	if (r != result || asked != asks)
+		return 1;
+	return r == 0 && strcmp(buf.data, "abc") != 0;
+}
+
+/* What a process may not open somebody else does, and nothing more. */
+static void asks_for_what_it_may_not_open(void **state)
+{
+	static const struct {
+		const char *path;
+		bool from_folder, opener;
+		int error, result;
+		bool asks;
+	} rows[] = {
+		{ "secret", false, true, 0, 0, true },
+		{ "secret", false, false, 0, -EACCES, false },
+		{ "secret", true, true, 0, -EACCES, false },
+		{ "secret", false, true, -EPERM, -EPERM, true },
+		{ "missing", false, true, 0, -ENOENT, false },
+		{ "public", false, true, 0, 0, false },
+	};
+	int status;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(file_replace("secret", "abc", 3, 0600), 0);
+	assert_int_equal(file_replace("public", "abc", 3, 0644), 0);
+	assert_int_equal(chmod(folder, 0755), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			given_error = rows[i].error;
+			file_set_opener(rows[i].opener ? give : NULL);
+			_exit(read_as_nobody(rows[i].path, rows[i].from_folder, rows[i].result,
+			                     rows[i].asks));
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+			fail_msg("row %zu: status %d", i, status);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +217,8 @@ int main(void)
 		cmocka_unit_test(the_kernels_files_have_no_size),
 		cmocka_unit_test_setup_teardown(a_failed_replacement_leaves_the_old_one,
 		                                make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(asks_for_what_it_may_not_open, make_folder,
+		                                remove_folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

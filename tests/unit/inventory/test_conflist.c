@@ -1,8 +1,10 @@
 #include "test.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "inventory/conflist.h"
 #include "netns_help.h"
 
@@ -134,6 +136,72 @@ static void takes_the_first_file_that_names_the_plugin(void **state)
 	(void)sh("rm -r %s", directory);
 }
 
+/* In their order, whatever the folder's is; what is past the bound is not read. */
+static void reads_a_bounded_number_in_order(void **state)
+{
+	char directory[] = "/tmp/eva-cni-XXXXXX", name[32];
+	struct conflist conflist;
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	for (int i = CONFLIST_FILES_MAX; i >= 1; i--) {
+		snprintf(name, sizeof(name), "%03d.conf", 100 + i * 37 % 101);
+		write_file(directory, name, "{\"type\":\"bridge\"}");
+	}
+	write_file(directory, "999.conf", PLUGIN(""));
+	conflist_read(directory, &conflist);
+	assert_false(conflist.known);
+	assert_string_equal(conflist.state,
+	                    "no file of the CNI configuration names kube-egress-cni");
+
+	write_file(directory, "099.conflist", PLUGIN(""));
+	conflist_read(directory, &conflist);
+	assert_true(conflist.known && conflist.first);
+	assert_string_equal(conflist.state, "099.conflist");
+	(void)sh("rm -r %s", directory);
+}
+
+static int given_folder, given_file;
+
+static int give(const char *path, int *fd)
+{
+	*fd = dup(strchr(path + 5, '/') ? given_file : given_folder);
+	return 0;
+}
+
+/* Neither the folder nor its files are ours to open. */
+static void asks_for_a_folder_that_is_not_ours(void **state)
+{
+	char directory[] = "/tmp/eva-cni-XXXXXX", path[64];
+	struct conflist conflist;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	skip_unless_root();
+	assert_non_null(mkdtemp(directory)); /* 0700 */
+	write_file(directory, "01-egressgateway.conflist", REAL);
+	snprintf(path, sizeof(path), "%s/01-egressgateway.conflist", directory);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		given_folder = open(directory, O_RDONLY | O_CLOEXEC);
+		given_file = open(path, O_RDONLY | O_CLOEXEC);
+		if (setresuid(65534, 65534, 65534) < 0)
+			_exit(2);
+		conflist_read(directory, &conflist);
+		if (conflist.known)
+			_exit(3);
+		file_set_opener(give);
+		conflist_read(directory, &conflist);
+		_exit(conflist.known && conflist.first && conflist.n_excluded == 3 ? 0 : 4);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	(void)sh("rm -r %s", directory);
+}
+
 struct seen {
 	struct conflist_watch *watch;
 	size_t expected;
@@ -192,6 +260,8 @@ int main(void)
 		cmocka_unit_test(parses),
 		cmocka_unit_test(refuses_more_than_the_limits),
 		cmocka_unit_test(takes_the_first_file_that_names_the_plugin),
+		cmocka_unit_test(reads_a_bounded_number_in_order),
+		cmocka_unit_test(asks_for_a_folder_that_is_not_ours),
 		cmocka_unit_test(follows_the_folder),
 	};
 
