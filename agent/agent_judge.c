@@ -91,9 +91,9 @@ static void judge_subject(struct agent *agent, struct watched *watched, uint64_t
 		agent->out_of_memory++;
 		log_error("not judged", "namespace", subject->namespace, "pod", subject->pod,
 		          "error", strerror(-r), NULL);
-		return;
 	}
 
+	/* In any case: what was verified must not stay so while nobody can judge. */
 	judge_state(&watched->record, &input, violations_open(agent->violations, subject->uid),
 	            now);
 	if (watched->record.state != before || !watched->announced)
@@ -137,6 +137,8 @@ void agent_judge_tick(struct agent *agent)
 	uint64_t lost = events_lost(agent);
 	struct moment now = clock_now();
 
+	if (!agent->gateways)
+		agent_judge_gateways(agent);
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i])
 			judge_subject(agent, agent->watched[i], lost, &now);
@@ -169,8 +171,10 @@ void agent_judge_gateways(struct agent *agent)
 	agent->n_gateways = 0;
 	free(agent->gateways);
 	agent->gateways = list;
-	if (!list)
-		return; /* addresses stay unattributed until the next change */
+	if (!list) {
+		agent->out_of_memory++;
+		return; /* addresses stay unattributed until the next tick */
+	}
 
 	for (size_t i = 0; i < n; i++)
 		list[i] = inventory_gateway(agent->inventory, i);
