@@ -89,6 +89,7 @@ run_unit() { # run_unit NAME BIN
 	local name=$1 bin=$2 out=$log/out status good bad skips
 	bounded 120 "$bin" >"$out" 2>&1
 	status=$?
+	grep -h '^oom: ' "$out" # what memory was missing for, and what is exempt
 	good=$(closing PASSED "$out") bad=$(closing FAILED "$out")
 	skips=$(sed -n 's/^\[  SKIPPED \] \([a-z_A-Z0-9]*\)$/\1/p' "$out" | sort -u)
 	passed=$((passed + good))

@@ -315,8 +315,9 @@ static void oom_child(void (*run)(void), enum oom_mode mode, long from)
 		log_set_level(_LOG_MAX);
 	oom.sticky = mode == OOM_ALL;
 	for (int i = 0; mode != OOM_FIRST && i < 2; i++) {
-		oom.fail_at = -1;
+		oom.fail_at = __LONG_MAX__;
 		oom.shared->n = -1;
+		oom.shared->frames = 0;
 		alarm(OOM_SECONDS);
 		run();
 	}
