@@ -66,6 +66,8 @@ static ssize_t receive(struct broker_reply *reply, int fds[static BROKER_DESCRIP
 	if (poll(&pollfd, 1, wait_ms) <= 0)
 		return -EAGAIN;
 	n = recvmsg(broker_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (n < 0 && errno == ECONNRESET) /* it ended with requests of ours unread */
+		return -EPIPE;
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
 	*n_fds = take_descriptors(&message, fds);

@@ -100,7 +100,9 @@ static int open_file(const struct serve *serve, const char path[static BROKER_PA
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (folder ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
+	if (folder != S_ISDIR(st.st_mode))
+		return folder ? -ENOTDIR : -EISDIR;
+	if (!folder && !S_ISREG(st.st_mode))
 		return -EINVAL;
 	give(fds, take_fd(&fd));
 	return 0;
@@ -121,8 +123,13 @@ static int find_netns(struct serve *serve, const char path[static BROKER_PATH_MA
 	return 0;
 }
 
-static int connect_to(const struct serve *serve, const struct broker_connect *to,
-                      struct serve_fds *fds)
+/* What would read as connect(2)'s own word, and accuse the way to the peer, before it was called. */
+static int not_tried(int r)
+{
+	return r == -EPERM || r == -EACCES || r == -EINVAL ? -EOPNOTSUPP : r;
+}
+
+static int connect_to(struct serve *serve, const struct broker_connect *to, struct serve_fds *fds)
 {
 	cleanup(fd_closep) int netns = -1, fd = -1;
 	struct sockaddr_storage peer;
@@ -130,13 +137,15 @@ static int connect_to(const struct serve *serve, const struct broker_connect *to
 	int type = to->stream ? SOCK_STREAM : SOCK_DGRAM, r;
 
 	r = guard_connect(&serve->guard, to);
+	if (r < 0)
+		serve->guard.refused++;
 	r = r ?: enterable(serve, to->netns, &netns);
 	if (r < 0)
-		return r;
+		return not_tried(r);
 	len = probe_socket_address(&to->peer, to->port, &peer);
 	r = netns_socket(netns, peer.ss_family, type, 0, &fd);
 	if (r < 0)
-		return r;
+		return not_tried(r);
 	probe_socket_mark(fd, type);
 	if (connect(fd, (const struct sockaddr *)&peer, len) < 0 && errno != EINPROGRESS)
 		return -errno;

@@ -21,6 +21,8 @@ struct privileged {
 	/*
 	 * A socket on its way to the peer, marked as a probe's: connect(2) was called
 	 * on it already, and does nothing (EINPROGRESS) in the process that asks.
+	 * What it answered, if it failed, comes as it is; -EOPNOTSUPP: it was not
+	 * called, because the peer is not granted or the namespace not entered.
 	 * type is SOCK_STREAM or SOCK_DGRAM.
 	 */
 	int (*connect)(int netns_fd, int type, const struct ip *peer, uint16_t port, int *fd);

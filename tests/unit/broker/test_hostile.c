@@ -139,7 +139,7 @@ static void ask_the_broker(const struct world *world)
 	(void)ip_parse("169.254.169.254", &metadata);
 	(void)ip_parse("192.0.2.1", &peer);
 	denied("connect before the setup", broker->connect(-1, SOCK_STREAM, &peer, 443, &fd),
-	       -EPERM);
+	       -EOPNOTSUPP);
 	denied("setup", broker_client_setup(&setup), 0);
 	denied("seal", broker_client_seal(), 0);
 
@@ -152,16 +152,18 @@ static void ask_the_broker(const struct world *world)
 	denied("netns unheard of", broker->connect(world->netns_fd, SOCK_STREAM, &peer, 443, &fd),
 	       -ESTALE);
 	denied("host, loopback", broker->connect(-1, SOCK_STREAM, &loopback, world->port, &fd),
-	       -EPERM);
-	denied("host, another port", broker->connect(-1, SOCK_STREAM, &peer, 80, &fd), -EPERM);
-	denied("host, UDP", broker->connect(-1, SOCK_DGRAM, &peer, 443, &fd), -EPERM);
-	denied("host, metadata", broker->connect(-1, SOCK_STREAM, &metadata, 443, &fd), -EPERM);
+	       -EOPNOTSUPP);
+	denied("host, another port", broker->connect(-1, SOCK_STREAM, &peer, 80, &fd), -EOPNOTSUPP);
+	denied("host, UDP", broker->connect(-1, SOCK_DGRAM, &peer, 443, &fd), -EOPNOTSUPP);
+	denied("host, metadata", broker->connect(-1, SOCK_STREAM, &metadata, 443, &fd),
+	       -EOPNOTSUPP);
 	denied("host, neighbours", broker->netlink(-1, RTMGRP_NEIGH, &fd), -EPERM);
 
 	/* A pod's namespace is what a worker is for, but not its loopback and not the platform. */
 	denied("netns of a pod", broker->netns_open(world->pod_netns, &pod, &inode), 0);
-	denied("pod, loopback", broker->connect(pod, SOCK_STREAM, &loopback, 443, &fd), -EPERM);
-	denied("pod, metadata", broker->connect(pod, SOCK_STREAM, &metadata, 80, &fd), -EPERM);
+	denied("pod, loopback", broker->connect(pod, SOCK_STREAM, &loopback, 443, &fd),
+	       -EOPNOTSUPP);
+	denied("pod, metadata", broker->connect(pod, SOCK_STREAM, &metadata, 80, &fd), -EOPNOTSUPP);
 	if (broker->connect(pod, SOCK_DGRAM, &peer, 3478, &fd) != -ENETUNREACH)
 		complain("pod without a route", 0, 0);
 	denied("pod, netlink", broker->netlink(pod, RTMGRP_LINK, &fd), 0);
