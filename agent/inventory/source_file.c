@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/timer.h"
@@ -32,7 +33,8 @@ struct source_file {
 	struct loop_source watch;
 	int watch_fd, wd; /* wd is -1 while the folder is not watched */
 	struct timer debounce;
-	bool due; /* debounce runs */
+	bool due;         /* debounce runs */
+	struct stat seen; /* the file that was read last, when the folder cannot be watched */
 	struct source_file_stats stats;
 };
 
@@ -231,6 +233,31 @@ static int schedule(struct source_file *source, uint64_t delay_ns)
 	return timer_set(&source->debounce, delay_ns, 0);
 }
 
+/* The file, which somebody else may have to open, is not the one that was read last. */
+static bool is_another(struct source_file *source)
+{
+	cleanup(fd_closep) int fd = -1;
+	struct stat st = { 0 };
+	bool same;
+
+	if (file_open(AT_FDCWD, source->path, O_NONBLOCK | O_NOCTTY, &fd) == 0)
+		(void)fstat(fd, &st);
+	same = st.st_dev == source->seen.st_dev && st.st_ino == source->seen.st_ino &&
+	       st.st_size == source->seen.st_size &&
+	       memcmp(&st.st_mtim, &source->seen.st_mtim, sizeof(st.st_mtim)) == 0 &&
+	       memcmp(&st.st_ctim, &source->seen.st_ctim, sizeof(st.st_ctim)) == 0;
+	source->seen = st;
+	return !same;
+}
+
+/* A folder of mode 0700 is not for us: the file is looked at now and then. */
+static int look(struct source_file *source)
+{
+	if (is_another(source))
+		(void)source_file_reload(source);
+	return schedule(source, REWATCH_NS);
+}
+
 static int on_due(struct timer *timer)
 {
 	struct source_file *source = container_of(timer, struct source_file, debounce);
@@ -240,6 +267,8 @@ static int on_due(struct timer *timer)
 	source->due = false;
 	if (source->wd < 0) {
 		r = watch_folder(source);
+		if (r == -EACCES)
+			return look(source);
 		if (r < 0) {
 			snprintf(why, sizeof(why), "%.200s: not watched: %s", source->folder,
 			         strerror(-r));
@@ -312,6 +341,10 @@ static int start_watch(struct source_file *source, struct loop *loop)
 	if (source->watch_fd < 0)
 		return -errno;
 	r = watch_folder(source);
+	if (r == -EACCES) {
+		(void)is_another(source);
+		r = schedule(source, REWATCH_NS);
+	}
 	return r < 0 ? r : loop_add(loop, &source->watch, source->watch_fd, EPOLLIN, on_watch);
 }
 

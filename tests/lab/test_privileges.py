@@ -141,6 +141,33 @@ def test_check_leaves_nothing(lab, agent):
     lab.delete_pod("waits")
 
 
+def test_files_that_only_root_may_read(lab, agent):
+    """The broker opens them; a folder that cannot be watched is looked at every second."""
+    folder = f"{agent.dir}/secret"
+    os.makedirs(folder, exist_ok=True)
+    for name, source in (("config.yaml", agent.config_path), ("inventory.yaml", lab.inventory_path)):
+        with open(source, encoding="utf-8") as read, open(f"{folder}/{name}", "w", encoding="utf-8") as write:
+            write.write(read.read().replace(lab.inventory_path, f"{folder}/inventory.yaml"))
+        os.chmod(f"{folder}/{name}", 0o600)
+    os.chmod(folder, 0o700)
+    agent.config_path, before = f"{folder}/config.yaml", agent.config_path
+    try:
+        agent.start().wait_ready()
+        agent.wait_state("first", "verified")
+        lab.add_pod("late", sgc="blue")
+        with open(lab.inventory_path, encoding="utf-8") as read, open(f"{folder}/new", "w", encoding="utf-8") as write:
+            write.write(read.read())
+        os.chmod(f"{folder}/new", 0o600)
+        os.replace(f"{folder}/new", f"{folder}/inventory.yaml")
+        agent.wait_state("late", "verified")
+        agent.reload()
+        agent.wait(lambda: "configuration reloaded" in agent.log(), 5, "reloaded")
+        agent.wait_state("late", "verified")
+    finally:
+        agent.config_path = before
+        lab.delete_pod("late")
+
+
 # Without a capability
 
 
