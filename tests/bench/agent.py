@@ -43,23 +43,30 @@ def load(*args, timeout=120):
 
 
 class Usage:
-    """CPU, wake-ups and memory of a process, from procfs."""
+    """CPU, wake-ups and memory of the agent's processes together, from procfs."""
 
-    def __init__(self, pid):
-        self.pid = pid
+    def __init__(self, agent):
+        pid = agent.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            self.pids = [pid, *map(int, file.read().split())]
         self.at, self.cpu, self.wakeups = time.monotonic(), self._cpu_ns(), self._wakeups()
 
     def _cpu_ns(self):
-        with open(f"/proc/{self.pid}/schedstat", encoding="ascii") as file:
-            return int(file.read().split()[0])
+        total = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+        return total
 
     def _wakeups(self):
-        return self._status()["voluntary_ctxt_switches"]
+        return self._status("voluntary_ctxt_switches")
 
-    def _status(self):
-        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
-            rows = (line.split(":", 1) for line in file)
-            return {name: int(value.split()[0]) for name, value in rows if value.split() and value.split()[0].isdigit()}
+    def _status(self, field):
+        total = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/status", encoding="ascii") as file:
+                total += next(int(line.split()[1]) for line in file if line.startswith(field + ":"))
+        return total
 
     def since(self):
         """(percent of one core, wake-ups per second) since this was made."""
@@ -68,11 +75,12 @@ class Usage:
                 "wakeupsPerSecond": (self._wakeups() - self.wakeups) / seconds}
 
     def memory(self):
-        """kB, by part; Pss counts a page that others map, too, by its share."""
-        status = self._status()
-        with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as file:
-            pss = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-        return {**{name: status[name] for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem")}, "Pss": pss}
+        """kB, by part, summed; Pss counts a page that others map, too, by its share: those of both only once."""
+        pss = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+                pss += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        return {**{name: self._status(name) for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem")}, "Pss": pss}
 
 
 def spread(values):
@@ -133,7 +141,7 @@ def start():
         agent.start()
         agent.wait_ready()
         agent.wait_state("pa", "verified", 40)
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         time.sleep(10)
         return {"readyMs": spread(times), "idle": {**usage.since(), **usage.memory()}}
 
@@ -234,7 +242,7 @@ def started(agent):
     agent.start(wait=False)
     agent.wait(lambda: agent.request("GET", "/readyz")[0] == 200, 60, "ready")
     took = (time.monotonic() - begin) * 1000
-    return took, Usage(agent.process.pid).cpu / 1e6
+    return took, Usage(agent).cpu / 1e6
 
 
 def all_verified(agent):
@@ -254,7 +262,7 @@ def node():
         agent.stop()
         result["nodeAgainMs"], _ = started(agent)  # takes the programs over
         agent.wait(lambda: all_verified(agent), 60, "all verified", 0.2)
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         result["memory.subjects"] = usage.memory()
         for name, echoes in ECHOES.items():
             if echoes:
@@ -262,11 +270,11 @@ def node():
                 agent.reload()
                 agent.wait(lambda: all_verified(agent) and agent.get("/v1/probes"), 60, "all verified", 0.2)
                 time.sleep(WINDOW / 2)  # the first round of all is no steady state
-            usage = Usage(agent.process.pid)
+            usage = Usage(agent)
             time.sleep(WINDOW)
             result[f"cpu.probes, {name}"] = usage.since()
         first = 0
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         generator = new_flows(pods, first, WINDOW * 1000, 1000)
         if generator.wait(WINDOW + 30):
             raise host.LabError("the flows were not sent")
@@ -275,21 +283,21 @@ def node():
         agent.reload()
         time.sleep(WINDOW / 2)
         first += WINDOW * 1000
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         generator = new_flows(pods, first, WINDOW * 1000, 1000)
         if generator.wait(WINDOW + 30):
             raise host.LabError("the flows were not sent")
         result["cpu.probes and flows, two HTTP, one HTTPS"] = usage.since()
         first += WINDOW * 1000
 
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         count = FLOWS - first
         generator = new_flows(pods, first, count, 10000)
         if generator.wait(60):
             raise host.LabError("the flows were not sent")
         agent.wait(lambda: live_flows(agent) >= FLOWS, 10, f"{FLOWS} flows", 0.1)
         result["flow.cpuMicroseconds"] = usage.since()["cpuPercent"] * (time.monotonic() - usage.at) * 1e4 / count
-        usage = Usage(agent.process.pid)
+        usage = Usage(agent)
         result["memory.full"] = {**usage.memory(), "flows": live_flows(agent)}
         rendered = load("get", agent.socket, "/metrics", 50)
         result["metricsMs"] = {**spread([float(value) for value in rendered[::2]]), "bytes": int(rendered[1])}

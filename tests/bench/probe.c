@@ -1,6 +1,7 @@
 /*
- * What a probe costs against a bare libcurl loop, in one run: CPU of this
- * process per request, and the time of one round of 250 subjects × 3 echoes.
+ * What a probe costs against a bare libcurl loop, in one run: CPU per request
+ * in one process and, as the agent has it, in a worker whose sockets come from
+ * a broker (both counted); and the time of one round of 250 subjects × 3 echoes.
  *
  *   probe HTTP_URL HTTPS_URL CA_BUNDLE
  */
@@ -9,10 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/loop.h"
+#include "broker/client.h"
+#include "broker/processes.h"
 #include "probe/prober.h"
 
 #define SUBJECTS 250
@@ -22,12 +27,31 @@
 
 static const char *bundle;
 
+static void die(const char *what);
+
+/* CPU of the broker, once there is one: the parent. */
+static double broker_us(void)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *file;
+
+	if (!broker_client_started())
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)getppid());
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%llu", &ns) != 1)
+		die("the broker's CPU time cannot be read");
+	fclose(file);
+	return (double)ns / 1e3;
+}
+
 static double cpu_us(void)
 {
 	struct rusage usage;
 
 	getrusage(RUSAGE_SELF, &usage);
-	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+	return broker_us() + (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
 	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
@@ -154,18 +178,72 @@ static double prober_us(const char *url, unsigned int n, bool resume)
 	return begin / n;
 }
 
+/* The same in two processes */
+
+struct split {
+	const char *url;
+	unsigned int n;
+	bool resume;
+	double *us; /* shared */
+};
+
+static int in_worker(void *arg)
+{
+	static struct broker_setup setup = { .node = "bench",
+		                             .netns_dir = "/run/netns",
+		                             .cgroup_root = "/sys/fs/cgroup" };
+	static const uint16_t ports[] = { 8080, 8443 };
+	struct split *split = arg;
+
+	for (size_t i = 0; i < 2; i++) {
+		setup.destinations[i].port = ports[i];
+		setup.destinations[i].stream = true;
+		ip_parse("127.0.0.1", &setup.destinations[i].ip);
+	}
+	setup.n_destinations = 2;
+	if (broker_client_setup(&setup) < 0 || broker_client_seal() < 0)
+		die("the broker does not answer");
+	*split->us = prober_us(split->url, split->n, split->resume);
+	return 0;
+}
+
+static double split_us(struct split *split)
+{
+	const struct processes_options options = { .config_path = "/nowhere",
+		                                   .once = true,
+		                                   .lost_status = 1 };
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(processes_run(&options, in_worker, split));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		die("the two processes failed");
+	return *split->us;
+}
+
 static void compare(const char *name, const char *url, unsigned int n, bool resume)
 {
-	double bare = 1e9, ours = 1e9;
+	struct split split = { url, n, resume,
+		               mmap(NULL, sizeof(double), PROT_READ | PROT_WRITE,
+		                    MAP_SHARED | MAP_ANONYMOUS, -1, 0) };
+	double bare = 1e9, ours = 1e9, both = 1e9;
 
 	for (int i = 0; i < TURNS; i++) {
-		double a = bare_us(url, n, resume), b = prober_us(url, n, resume);
+		double a = bare_us(url, n, resume), b = prober_us(url, n, resume),
+		       c = split_us(&split);
 
 		bare = a < bare ? a : bare;
 		ours = b < ours ? b : ours;
+		both = c < both ? c : both;
 	}
+	munmap(split.us, sizeof(double));
 	printf("cpu per probe, %-14s %7.1f us, bare libcurl %7.1f us, ratio %.2f (budget 1.30)\n",
 	       name, ours, bare, ours / bare);
+	printf("cpu per probe, %-14s %7.1f us in two processes, %.3f of one\n", name, both,
+	       both / ours);
 }
 
 static void round_trip(const char *name, const char *url, bool resume, double budget_s)

@@ -3,16 +3,17 @@
 set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
-for layer in base io probe; do
+for layer in base io probe flow broker; do
 	make --no-print-directory BUILD="$build" "$build/lib$layer.a"
 done
 mkdir -p "$build/bench"
 # shellcheck disable=SC2046
-cc -std=gnu11 -D_GNU_SOURCE -Iagent -O2 -g -Wall -Wextra -o "$build/bench/probe" tests/bench/probe.c \
-	"$build/libprobe.a" "$build/libio.a" "$build/libbase.a" \
-	$(pkg-config --libs libcurl libcares json-c libmicrohttpd libmnl) -lm
+cc -std=gnu11 -D_GNU_SOURCE -Iagent -I. -O2 -g -Wall -Wextra -o "$build/bench/probe" tests/bench/probe.c \
+	"$build/libbroker.a" "$build/libprobe.a" "$build/libflow.a" "$build/libio.a" "$build/libbase.a" \
+	$(pkg-config --libs libcurl libcares json-c libmicrohttpd libmnl libbpf libseccomp) -lm
 
 work=$(mktemp -d)
+chmod 755 "$work" # the worker reads the certificates as nobody
 name=ev-bench-$$
 ip netns add "$name"
 trap 'ip netns pids "$name" | xargs -r kill 2>/dev/null; ip netns del "$name"; rm -rf "$work"' EXIT

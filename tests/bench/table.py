@@ -57,6 +57,7 @@ def traffic(table, got):
 
 
 PROBE = re.compile(r"cpu per probe, (.+?)\s+([\d.]+) us, bare libcurl\s+([\d.]+) us, ratio ([\d.]+)")
+SPLIT = re.compile(r"cpu per probe, (.+?)\s+([\d.]+) us in two processes, ([\d.]+) of one")
 ROUND = re.compile(r"round of 250 x 3, (.+?)\s+([\d.]+) s \(budget ([\d.]+)\)")
 
 
@@ -64,9 +65,11 @@ def probes(table, text):
     table.title("Probes; reference: a bare libcurl loop")
     for name, ours, bare, ratio in PROBE.findall(text):
         table.row(f"CPU per probe, {name}", f"{ours} us", f"{bare} us", ratio, "1.3", float(ratio) > 1.3)
+    for name, split, ratio in SPLIT.findall(text):
+        table.row(f"  in broker and worker, {name}", f"{split} us", "", ratio, "1.05", float(ratio) > 1.05)
     for name, seconds, budget in ROUND.findall(text):
         table.row(f"round of 250 x 3, {name}", f"{seconds} s", "", "", f"{budget} s", float(seconds) > float(budget))
-    if len(PROBE.findall(text)) < 3 or len(ROUND.findall(text)) < 2:
+    if len(PROBE.findall(text)) < 3 or len(SPLIT.findall(text)) < 3 or len(ROUND.findall(text)) < 2:
         table.missing.append("some figures of probe.sh")
 
 
