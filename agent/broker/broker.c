@@ -10,9 +10,6 @@
 #include "base/log.h"
 #include "broker/serve.h"
 
-/* Requests answered in one turn of the loop: its timers must come to their turn too. */
-#define REQUESTS_PER_TURN 64
-
 struct broker {
 	struct loop_source source;
 	int fd; /* owned */
@@ -64,7 +61,9 @@ static void answer(struct broker *broker, size_t len)
 	size_t size;
 	int r;
 
-	memset(reply, 0, sizeof(*reply));
+	size = len >= sizeof(request->operation) ? broker_reply_size(request->operation) : 0;
+	size = size ?: offsetof(struct broker_reply, inode);
+	memset(reply, 0, size);
 	if (len >= offsetof(struct broker_request, setup))
 		reply->sequence = request->sequence;
 	if (len < sizeof(request->operation) || len != broker_request_size(request->operation)) {
@@ -82,8 +81,7 @@ static void answer(struct broker *broker, size_t len)
 		log_debug("request refused", "reason", strerror(-reply->result), NULL);
 
 	reply->descriptors = fds.n;
-	size = len >= sizeof(request->operation) ? broker_reply_size(request->operation) : 0;
-	r = reply_to(broker, size ? size : offsetof(struct broker_reply, inode), &fds);
+	r = reply_to(broker, size, &fds);
 	close_all(&fds);
 	if (r < 0)
 		log_warn("a reply to the worker was lost", "reason", strerror(-r), NULL);
@@ -95,23 +93,20 @@ static void end(struct broker *broker)
 	broker->gone(broker->user);
 }
 
+/* One in a turn: the worker waits for its answer before it asks again, and the loop has timers too. */
 static int on_request(struct loop_source *source, uint32_t events)
 {
 	struct broker *broker = container_of(source, struct broker, source);
+	ssize_t n = recv(broker->fd, &broker->request, sizeof(broker->request),
+	                 MSG_DONTWAIT | MSG_TRUNC);
 
 	(void)events;
-	for (int i = 0; i < REQUESTS_PER_TURN; i++) {
-		ssize_t n = recv(broker->fd, &broker->request, sizeof(broker->request),
-		                 MSG_DONTWAIT | MSG_TRUNC);
-
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return 0;
-		if (n <= 0) {
-			end(broker);
-			return 0;
-		}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		end(broker);
+	else
 		answer(broker, (size_t)n);
-	}
 	return 0;
 }
 

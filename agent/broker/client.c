@@ -1,7 +1,6 @@
 #include "broker/client.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -45,9 +44,9 @@ static uint32_t take_descriptors(struct msghdr *message, int fds[static BROKER_D
 	return n;
 }
 
-/* Bytes of the next message; -EAGAIN when there is none within the time. */
+/* Bytes of the next message; -EAGAIN when there is none within BROKER_TIMEOUT_NS. */
 static ssize_t receive(struct broker_reply *reply, int fds[static BROKER_DESCRIPTORS_MAX],
-                       uint32_t *n_fds, int wait_ms)
+                       uint32_t *n_fds)
 {
 	union {
 		struct cmsghdr header;
@@ -60,51 +59,48 @@ static ssize_t receive(struct broker_reply *reply, int fds[static BROKER_DESCRIP
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	struct pollfd pollfd = { .fd = broker_fd, .events = POLLIN };
 	ssize_t n;
 
-	if (poll(&pollfd, 1, wait_ms) <= 0)
-		return -EAGAIN;
-	n = recvmsg(broker_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	if (n < 0 && errno == ECONNRESET) /* it ended with requests of ours unread */
-		return -EPIPE;
-	if (n < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
+	do
+		n = recvmsg(broker_fd, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) /* ECONNRESET: it ended with requests of ours unread */
+		return errno == ECONNRESET ? -EPIPE : -errno;
 	*n_fds = take_descriptors(&message, fds);
 	if (n == 0)
 		return -EPIPE;
 	return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EPROTO : n;
 }
 
+static bool is_late(ssize_t n, const struct broker_request *request,
+                    const struct broker_reply *reply)
+{
+	return n >= (ssize_t)sizeof(reply->sequence) && reply->sequence != request->sequence;
+}
+
 static int await(const struct broker_request *request, struct broker_reply *reply,
                  int fds[static BROKER_DESCRIPTORS_MAX], uint32_t *n_fds)
 {
-	uint64_t deadline_ns = clock_now().mono_ns + BROKER_TIMEOUT_NS;
+	ssize_t n;
 
+	/* The late answer to a question that was given up. */
 	for (;;) {
-		uint64_t now_ns = clock_now().mono_ns;
-		ssize_t n;
-
 		*n_fds = 0;
-		if (now_ns >= deadline_ns)
-			return -ETIMEDOUT;
-		n = receive(reply, fds, n_fds, (int)((deadline_ns - now_ns) / NSEC_PER_MSEC) + 1);
-		if (n == -EAGAIN)
-			continue;
-		/* The late answer to a question that was given up. */
-		if (n >= (ssize_t)sizeof(reply->sequence) && reply->sequence != request->sequence) {
-			close_fds(fds, *n_fds);
-			continue;
-		}
-		if (n >= 0 && (size_t)n == broker_reply_size(request->operation) &&
-		    reply->descriptors == *n_fds && reply->result <= 0 && reply->result > -4096) {
-			reply->text[sizeof(reply->text) - 1] = '\0';
-			return 0;
-		}
+		n = receive(reply, fds, n_fds);
+		if (!is_late(n, request, reply))
+			break;
 		close_fds(fds, *n_fds);
-		*n_fds = 0;
-		return n < 0 ? (int)n : -EPROTO;
 	}
+	if (n >= 0 && (size_t)n == broker_reply_size(request->operation) &&
+	    reply->descriptors == *n_fds && reply->result <= 0 && reply->result > -4096) {
+		reply->text[sizeof(reply->text) - 1] = '\0';
+		return 0;
+	}
+	close_fds(fds, *n_fds);
+	*n_fds = 0;
+	if (n == -EAGAIN)
+		return -ETIMEDOUT;
+	return n < 0 ? (int)n : -EPROTO;
 }
 
 int broker_call(struct broker_request *request, struct broker_reply *reply, int *fds, uint32_t n)
@@ -114,12 +110,12 @@ int broker_call(struct broker_request *request, struct broker_reply *reply, int 
 	int r;
 
 	request->sequence = ++sequence;
-	memset(reply, 0, sizeof(*reply));
+	memset(reply, 0, broker_reply_size(request->operation));
 	if (send(broker_fd, request, broker_request_size(request->operation), MSG_NOSIGNAL) < 0)
 		return -errno;
 	r = await(request, reply, got, &n_got);
 	if (r < 0) {
-		memset(reply, 0, sizeof(*reply));
+		memset(reply, 0, broker_reply_size(request->operation));
 		return r;
 	}
 	if (reply->result == 0 && n_got == n) {
@@ -263,7 +259,10 @@ void broker_client_start(int fd)
 		.listen = ask_listen,
 	};
 
+	const struct timeval patience = { .tv_sec = BROKER_TIMEOUT_NS / NSEC_PER_SEC };
+
 	broker_fd = fd;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	privileged_set(&through_broker);
 	file_set_opener(ask_file);
 }

@@ -67,7 +67,7 @@ int probe_socket_open(const struct socket_opener *opener, int family, int type, 
 		if (fd < 0)
 			return -errno;
 	}
-	if (fd >= 0)
+	if (fd >= 0 && !privileged()) /* else it was, by who opened it */
 		probe_socket_mark(fd, type);
 	return fd;
 }
