@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "io/heap.h"
 #include "probe/answer.h"
 
 /* RFC 8489, 6.2.1 has an initial RTO of 500 ms; two more copies fit any sensible timeout. */
@@ -32,12 +33,23 @@ static uint32_t elapsed_us(const struct probe_result *result, const struct momen
 	return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
+static bool timed_out(enum probe_outcome outcome)
+{
+	return outcome == PROBE_RESOLVE_TIMEOUT || outcome == PROBE_CONNECT_TIMEOUT ||
+	       outcome == PROBE_TIMEOUT;
+}
+
 /* The one way out: whoever is called may free the attempt. */
 static void finish(struct attempt *attempt, enum probe_outcome outcome, enum probe_phase phase)
 {
 	struct probe_result *result = &attempt->result;
 	uint32_t before = 0, total;
 
+	/* A library that found no memory waits for a time-out, of this step or of the next. */
+	if (timed_out(outcome) && attempt->heap_failures != heap_failures()) {
+		outcome = PROBE_LOCAL_ERROR;
+		probe_result_set_detail(result, strerror(ENOMEM));
+	}
 	result->outcome = outcome;
 	result->phase = phase;
 	result->finished = clock_now();
@@ -359,6 +371,7 @@ static void resolve(struct attempt *attempt)
 void attempt_begin(struct attempt *attempt)
 {
 	attempt->result.started = clock_now();
+	attempt->heap_failures = heap_failures();
 	if (attempt->target->fixed)
 		ask(attempt, &attempt->target->address);
 	else

@@ -38,6 +38,7 @@ struct attempt {
 	struct socket_opener opener;
 	struct http_sessions *sessions; /* borrowed; NULL: a full TLS handshake */
 	attempt_fn done;
+	uint64_t heap_failures;     /* before it began */
 	struct probe_result result; /* the caller fills in what names it */
 
 	struct dns_query *query;        /* owned */
