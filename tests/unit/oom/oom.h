@@ -35,6 +35,13 @@ void *__interceptor_malloc(size_t size);
 void *__interceptor_calloc(size_t n, size_t size);
 void *__interceptor_realloc(void *old, size_t size);
 void __lsan_do_leak_check(void);
+const char *__lsan_default_suppressions(void);
+/* The loader's own, which LeakSanitizer no longer knows by its caller; and what libcurl loses. */
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:_dl_map_object_deps\nleak:dl_open_worker\nleak:_dl_new_object\nleak:libcurl."
+	       "so\n";
+}
 #define real_malloc __interceptor_malloc
 #define real_calloc __interceptor_calloc
 #define real_realloc __interceptor_realloc

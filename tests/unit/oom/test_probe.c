@@ -16,7 +16,7 @@
 #include "probe/stun.h"
 #include "verdict/world.h"
 
-#define TIMEOUT_NS (100 * NSEC_PER_MSEC)
+#define TIMEOUT_NS (150 * NSEC_PER_MSEC)
 #define OK_HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
 
 static char folder[64] = "/dev/shm/test_oom.XXXXXX", resolv_conf[96];
