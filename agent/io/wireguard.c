@@ -53,7 +53,7 @@ static bool get_handshake(const struct nlattr *attr, struct wireguard_peer *peer
 	struct __kernel_timespec time;
 
 	if (!get_bytes(attr, &time, sizeof(time)) || time.tv_sec < 0 ||
-	    time.tv_sec > INT64_MAX / 1000000 - 1)
+	    time.tv_sec > INT64_MAX / 1000000 - 1 || time.tv_nsec < 0 || time.tv_nsec > 999999999)
 		return false;
 	peer->handshake_us = (int64_t)time.tv_sec * 1000000 + (int64_t)time.tv_nsec / 1000;
 	return true;
