@@ -13,8 +13,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$binary" -max_total_time="$seconds" -artifact_prefix="$work/" -print_final_stats=1 "$work" "$corpus" 2>"$work/log" || {
 	tail -40 "$work/log"
-	cp "$work"/crash-* "$work"/oom-* "$work"/timeout-* "$work"/leak-* "$(dirname "$binary")" 2>/dev/null || true
-	echo "$name: the input is in $(dirname "$binary")"
+	for input in "$work"/crash-* "$work"/oom-* "$work"/timeout-* "$work"/leak-*; do
+		[ ! -f "$input" ] || { cp "$input" "$(dirname "$binary")/"; echo "$name: the input is $(dirname "$binary")/${input##*/}"; }
+	done
 	exit 1
 }
 echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log") runs in $seconds s"
