@@ -129,10 +129,22 @@ static int watch_signals(struct agent *agent)
 	return loop_add(agent->loop, &agent->signals, agent->signal_fd, EPOLLIN, on_signal);
 }
 
+/* Pods that memory was wanting for when they came. */
+static void watch_left_out(struct agent *agent)
+{
+	for (uint32_t i = 0; i < SUBJECTS_MAX; i++) {
+		struct subject *subject = inventory_subject(agent->inventory, i);
+
+		if (subject && !agent->watched[i])
+			on_subject_added(agent, subject);
+	}
+}
+
 static int on_tick(struct timer *timer)
 {
 	struct agent *agent = container_of(timer, struct agent, tick);
 
+	watch_left_out(agent);
 	agent_flows_settle(agent);
 	agent_judge_tick(agent);
 	return 0;
