@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "flow/pins.h"
 #include "flow/source.h"
 #include "io/netns.h"
 
@@ -17,7 +18,7 @@ static int start(struct serve *serve, struct flow_loader_error *error)
 	char once[32];
 
 	if (serve->options.once) { /* beside an agent that may be running */
-		snprintf(once, sizeof(once), "check-%d", (int)getpid());
+		snprintf(once, sizeof(once), PINS_ONCE "%d", (int)getpid());
 		options.instance = once;
 	}
 	return flow_loader_new(&options, error, &serve->loader);

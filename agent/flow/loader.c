@@ -29,6 +29,7 @@ struct flow_loader {
 	struct pins pins;
 	bool tcx, adopted;
 	int failures_fd; /* -1 while there is no subject */
+	int held_fd;     /* says that the pins are served */
 	size_t n_subjects;
 	uint64_t stale;
 	int (*in_netns)(int netns_fd, int (*fn)(void *arg), void *arg);
@@ -46,6 +47,7 @@ static struct flow_loader *release(struct flow_loader *loader)
 		free(loader->subjects[i]);
 	}
 	fd_closep(&loader->failures_fd);
+	fd_closep(&loader->held_fd);
 	object_free(loader->object);
 	free(loader);
 	return NULL;
@@ -156,6 +158,11 @@ static int load(struct flow_loader *loader, const struct flow_options *options,
 	if (r < 0)
 		return flow_loader_fail(error, r, "%s: cannot lock its directory: %s",
 		                        loader->pins.root, strerror(-r));
+	r = pins_hold(&loader->pins, &loader->held_fd);
+	if (r < 0)
+		return flow_loader_fail(error, r, "%s: cannot hold it: %s", loader->pins.root,
+		                        strerror(-r));
+	pins_remove_dead(&loader->pins, PINS_ONCE);
 	r = load_object(loader, options, error);
 	if (r < 0)
 		return r;
@@ -187,7 +194,7 @@ int flow_loader_new(const struct flow_options *options, struct flow_loader_error
 
 	if (!loader)
 		return flow_loader_fail(error, -ENOMEM, "out of memory");
-	loader->failures_fd = -1;
+	loader->failures_fd = loader->held_fd = -1;
 	loader->in_netns = options->in_netns;
 
 	r = privilege_check(error);

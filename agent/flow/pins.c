@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -124,6 +125,44 @@ int pins_open(const char *bpffs, const char *instance, struct flow_loader_error 
 		                        bpffs, instance, strerror(-r));
 	*out = pins;
 	return 0;
+}
+
+int pins_hold(const struct pins *pins, int *out)
+{
+	cleanup(fd_closep) int fd = -1;
+	int r = make_dirs(pins);
+
+	if (r < 0)
+		return r;
+	fd = open(pins->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_SH) < 0)
+		return -errno;
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static int remove_if_dead(void *user, const char *dir, const char *name)
+{
+	const char *prefix = user;
+	cleanup(fd_closep) int fd = -1;
+	char path[PINS_PATH_MAX];
+
+	if (strncmp(name, prefix, strlen(prefix)) != 0 ||
+	    snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return 0;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void)pins_remove_tree(path);
+	return 0;
+}
+
+void pins_remove_dead(const struct pins *pins, const char *prefix)
+{
+	char dir[PINS_PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s", pins->root);
+	*strrchr(dir, '/') = '\0';
+	(void)pins_each(dir, remove_if_dead, (void *)prefix);
 }
 
 int pins_find(const char *bpffs, const char *instance, struct pins *out)

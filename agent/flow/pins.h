@@ -14,6 +14,8 @@
 #include "flow/loader.h"
 
 #define PINS_PATH_MAX 512
+/* Instances that nobody starts again. No node's name has the underscore. */
+#define PINS_ONCE "check_"
 
 struct pins {
 	char root[PINS_PATH_MAX / 2];
@@ -30,6 +32,14 @@ int pins_open(const char *bpffs, const char *instance, struct flow_loader_error 
               struct pins *out);
 /* Without mounting or creating anything; -ENOENT when the instance has left nothing. */
 int pins_find(const char *bpffs, const char *instance, struct pins *out);
+
+/*
+ * Says that somebody serves the instance for as long as *fd is open, and makes
+ * its directories again if they were taken for a dead one's meanwhile.
+ */
+int pins_hold(const struct pins *pins, int *fd);
+/* Removes the instances whose names begin so and that nobody holds. */
+void pins_remove_dead(const struct pins *pins, const char *prefix);
 
 /* Both return buf. */
 const char *pins_path(const struct pins *pins, const char *name, char buf[static PINS_PATH_MAX]);
