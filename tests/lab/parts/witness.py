@@ -9,7 +9,7 @@ import threading
 import time
 
 from . import agent as agent_module
-from . import host
+from . import host, layout
 
 
 ETH_P_ALL, SO_TIMESTAMPNS = 3, 35
@@ -133,3 +133,37 @@ def round_after(agent, pod, moment, timeout=10.0):
 
 def open_kinds(agent, pod=None):
     return {violation["kind"] for violation in agent.violations(state="open", pod=pod)}
+
+
+# Processes, and that the product does the whole of its job
+
+
+def process_status(pid):
+    """/proc/PID/status: {field: text}."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def capability_bits(text):
+    return {number for number in range(64) if int(text, 16) >> number & 1}
+
+
+def assert_observes(lab, agent, pod):
+    """Probes, packets, live configuration, and the verdicts that follow; afterwards all is well again."""
+    destination, port = layout.ECHOES["echo1"], layout.TCP_TALK_PORT
+    begin = time.time()
+    agent.wait_state(pod, "verified")
+    subject = agent.subject(pod)
+    assert subject["observed"]["attribution"] == "expected"
+    agent.wait(lambda: agent.subject(pod)["flowsObserved"], 5, "observed")
+    lab.move_default_route(pod, "eth0")
+    try:
+        lab.pod(pod).tcp(destination, port, 3, interval=0.002)
+        found = agent.wait_violation("gateway-bypass", pod)
+        assert found["evidence"]["flows"][0]["interface"] == "eth0"
+        agent.wait_violation("stale-routes", pod)
+    finally:
+        lab.move_default_route(pod, "wg0")
+    agent.wait(lambda: open_kinds(agent, pod) == set(), 15, "all resolved")
+    agent.wait_state(pod, "verified")
+    print(f"{pod}: verified, bypassed and verified again in {time.time() - begin:.1f} s")
