@@ -194,8 +194,11 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return error[0] ? r : fail(error, "http.listen", r);
 	r = agent_seal(agent, error);
-	if (r < 0)
-		return error[0] ? r : fail(error, "confining the worker", r);
+	if (r < 0) {
+		if (!error[0])
+			fail(error, "confining the worker", r);
+		return -EPERM;
+	}
 
 	r = start_inventory(agent);
 	if (r < 0)

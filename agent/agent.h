@@ -84,7 +84,10 @@ struct agent {
 	int signal_fd;
 };
 
-/* On failure *error holds one line that names the input and what was expected. */
+/*
+ * On failure *error holds one line that names the input and what was expected.
+ * -EPERM: a privilege is missing, not the configuration wrong.
+ */
 int agent_new(const struct agent_options *options, struct agent **out, char error[static 512]);
 struct agent *agent_free(struct agent *agent);
 int agent_run(struct agent *agent);

@@ -42,7 +42,7 @@ static int run(void *path)
 	r = agent_new(&options, &agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
-		return EXIT_USAGE;
+		return r == -EPERM ? EXIT_UNDECIDED : EXIT_USAGE;
 	}
 
 	log_info("agent started", "node", agent->config->node, "listen",

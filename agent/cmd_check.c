@@ -187,7 +187,7 @@ static int run(void *arg)
 	r = agent_new(&options, &check->agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
-		return EXIT_USAGE;
+		return r == -EPERM ? EXIT_UNDECIDED : EXIT_USAGE;
 	}
 
 	/* A round takes a timeout at most; the first may wait for its turn. */

@@ -295,15 +295,22 @@ static int permit_all(int ruleset, const char *const *paths, size_t n,
 	return 0;
 }
 
+/* EPERM is never the kernel's: a container's seccomp profile that is older than Landlock says it. */
 static int without_landlock(int r, char warning[static CONFINE_TEXT_MAX],
                             char error[static CONFINE_TEXT_MAX])
 {
-	if (geteuid() == 0)
-		return fail(error, r,
-		            "CAP_SETUID or CAP_SETGID is missing, so the worker is root, and this "
-		            "kernel has no Landlock to keep it from root's files");
-	snprintf(warning, CONFINE_TEXT_MAX,
-	         "this kernel has no Landlock: the worker may read what everybody may read");
+	const char *why = r == -EPERM ? "the seccomp profile it was started with refuses Landlock"
+	                              : "this kernel has no Landlock";
+
+	if (geteuid() == 0) {
+		snprintf(
+			error, CONFINE_TEXT_MAX,
+			"CAP_SETUID or CAP_SETGID is missing, so the worker is root, and %s, which "
+			"would keep it from root's files: %s",
+			why, strerror(-r));
+		return r;
+	}
+	snprintf(warning, CONFINE_TEXT_MAX, "%s: the worker may read what everybody may read", why);
 	return 0;
 }
 
