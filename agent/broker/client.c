@@ -1,6 +1,7 @@
 #include "broker/client.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -110,6 +111,7 @@ int broker_call(struct broker_request *request, struct broker_reply *reply, int 
 	int r;
 
 	request->sequence = ++sequence;
+	request->cpu = (uint32_t)sched_getcpu();
 	memset(reply, 0, broker_reply_size(request->operation));
 	if (send(broker_fd, request, broker_request_size(request->operation), MSG_NOSIGNAL) < 0)
 		return -errno;

@@ -98,6 +98,7 @@ struct broker_attach_cgroup {
 
 struct broker_request {
 	uint32_t operation, sequence;
+	uint32_t cpu; /* where the worker waits for the answer */
 	union {
 		struct broker_setup setup;
 		struct listener_address listen;

@@ -64,8 +64,8 @@ static const char *const broker_only[] = { "bind", "bpf", "connect", "listen", "
 	                                   /* netlink through libmnl and libbpf */
 	                                   "sendto",
 	                                   /* pins and the files of unix sockets */
-	                                   "flock", "mkdir", "mkdirat", "openat2", "rmdir", "umask",
-	                                   "unlink", "unlinkat",
+	                                   "flock", "mkdir", "mkdirat", "openat2", "rmdir",
+	                                   "sched_setaffinity", "umask", "unlink", "unlinkat",
 	                                   /* the worker */
 	                                   "kill", "wait4", "waitid" };
 

@@ -17,6 +17,7 @@
 #include "broker/protocol.h"
 
 #define MESSAGES_MAX 8
+#define HEAD offsetof(struct broker_request, setup)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -63,8 +64,8 @@ static size_t send_messages(int fd, const uint8_t *data, size_t size, uint32_t *
 		wanted = broker_request_size(request.operation) ?: sizeof(request);
 		data += 3;
 		size -= 3;
-		body = wanted - 8 < size ? wanted - 8 : size;
-		memcpy((uint8_t *)&request + 8, data, body);
+		body = wanted - HEAD < size ? wanted - HEAD : size;
+		memcpy((uint8_t *)&request + HEAD, data, body);
 		data += body;
 		size -= body;
 		wanted -= cut < wanted ? cut : 0;
