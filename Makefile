@@ -174,7 +174,7 @@ bench: deps
 # Fuzzers are built by clang from the sources of the layers, not from gcc's archives.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-fuzz_sources = $(wildcard agent/base/*.c agent/policy/*.c agent/kube/*.c) \
+fuzz_sources = $(wildcard agent/base/*.c agent/policy/*.c agent/kube/*.c) agent/io/heap.c agent/io/privileged.c \
 	$(shell sed -n 's,^/\* sources: \(.*\) \*/$$,\1,p' tests/fuzz/$(1).c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_sources,$$*)
 	@mkdir -p $(@D)

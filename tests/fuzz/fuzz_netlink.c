@@ -1,4 +1,4 @@
-/* sources: agent/io/netlink.c agent/io/netlink_socket.c agent/io/netns.c agent/io/privileged.c agent/io/wireguard.c agent/io/wireguard_uapi.c */
+/* sources: agent/io/netlink.c agent/io/netlink_socket.c agent/io/netns.c agent/io/wireguard.c agent/io/wireguard_uapi.c */
 /* Any bytes as a message of the kernel's: read within them, and what is taken is within its bounds. */
 #undef NDEBUG
 #include <assert.h>
