@@ -184,7 +184,8 @@ static void fuzz_the_broker(const struct world *world, int broker_fd)
 		size_t size = broker_request_size(operation);
 		uint8_t *bytes = (uint8_t *)&request;
 
-		for (size_t at = offsetof(struct broker_request, cpu); at < sizeof(request); at += 1 + (size_t)rand_r(&seed) % 64)
+		for (size_t at = offsetof(struct broker_request, cpu); at < sizeof(request);
+		     at += 1 + (size_t)rand_r(&seed) % 64)
 			bytes[at] = (uint8_t)rand_r(&seed);
 		request.operation = operation;
 		request.sequence = (uint32_t)i;
