@@ -20,6 +20,7 @@
 #include "broker/client.h"
 #include "broker/confine.h"
 #include "flow/pins.h"
+#include "io/netns.h"
 #include "limits.h"
 
 struct parent {
@@ -48,6 +49,14 @@ static void raise_descriptor_limit(void)
 		log_warn("few descriptors; some pods may stay unwatched", NULL);
 }
 
+static void tell(const struct processes_options *options, const char *event, const char *text)
+{
+	if (options->once)
+		fprintf(stderr, "egress-verifier: %s\n", text);
+	else
+		log_warn(event, "what", text, NULL);
+}
+
 /* What will not work, before somebody wonders why. */
 static void tell_missing(const struct processes_options *options)
 {
@@ -61,11 +70,14 @@ static void tell_missing(const struct processes_options *options)
 	n = capabilities_missing(have, CAPABILITIES_KEPT | CAPABILITIES_IDENTITY, missing);
 	for (size_t i = 0; i < n; i++) {
 		capability_sentence(missing[i], text);
-		if (options->once)
-			fprintf(stderr, "egress-verifier: %s\n", text);
-		else
-			log_warn("a capability is missing", "what", text, NULL);
+		tell(options, "a capability is missing", text);
 	}
+	/* It has the capability, and a seccomp profile that does not know of it. */
+	if (have & CAPABILITY_BIT(CAP_SYS_ADMIN) && netns_enterable() < 0)
+		tell(options, "a system call is refused",
+		     "setns(2) is refused by the seccomp profile that this was started with: no "
+		     "pod's network namespace can be entered: nothing is probed and no packets are "
+		     "observed");
 }
 
 /* The broker */

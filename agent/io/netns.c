@@ -97,6 +97,13 @@ int netns_run(int netns_fd, int (*fn)(void *arg), void *arg)
 	return r;
 }
 
+int netns_enterable(void)
+{
+	cleanup(fd_closep) int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 || setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
 static int open_present(void *arg)
 {
 	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);

@@ -19,6 +19,13 @@
  */
 int netns_open(const char *path, int *fd, uint64_t *inode);
 
+/*
+ * 0 when this process can enter network namespaces; -EPERM without
+ * CAP_SYS_ADMIN, and where the seccomp profile of a container refuses it all
+ * the same. Tried on its own one.
+ */
+int netns_enterable(void);
+
 /* A socket of that namespace, SOCK_CLOEXEC and SOCK_NONBLOCK. */
 int netns_socket(int netns_fd, int family, int type, int protocol, int *fd);
 

@@ -1,9 +1,12 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "io/netns.h"
 #include "netns_help.h"
@@ -150,6 +153,31 @@ static void minus_one_is_home(void **state)
 	assert_int_equal(seen, own_inode());
 }
 
+static int enterable_without_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct none[2] = { 0 };
+
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : netns_enterable();
+}
+
+static void knows_whether_it_may_enter(void **state)
+{
+	uint64_t before = own_inode();
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(netns_enterable(), 0);
+	assert_int_equal(own_inode(), before);
+	pid = fork();
+	if (pid == 0)
+		_exit(-enterable_without_capabilities());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), EPERM);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +187,7 @@ int main(void)
 		cmocka_unit_test(acts_inside_and_comes_home),
 		cmocka_unit_test(keeps_no_mount_busy),
 		cmocka_unit_test(minus_one_is_home),
+		cmocka_unit_test(knows_whether_it_may_enter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
