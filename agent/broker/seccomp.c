@@ -59,15 +59,17 @@ static const char *const worker_only[] = {
 	"landlock_restrict_self",
 };
 
-static const char *const broker_only[] = { "bind", "bpf", "connect", "listen", "sendmsg",
-	                                   "setsockopt", "socket",
-	                                   /* netlink through libmnl and libbpf */
-	                                   "sendto",
-	                                   /* pins and the files of unix sockets */
-	                                   "flock", "mkdir", "mkdirat", "openat2", "rmdir",
-	                                   "sched_setaffinity", "umask", "unlink", "unlinkat",
-	                                   /* the worker */
-	                                   "kill", "wait4", "waitid" };
+static const char *const broker_only[] = {
+	"bind", "bpf", "connect", "listen", "sendmsg", "setsockopt", "socket",
+	/* netlink through libmnl and libbpf */
+	"sendto",
+	/* pins and the files of unix sockets */
+	"flock", "mkdir", "mkdirat", "openat2", "rmdir", "umask", "unlink", "unlinkat",
+	/* libbpf from 1.4 on: a placeholder for each map to come */
+	"memfd_create",
+	/* the worker */
+	"kill", "sched_setaffinity", "wait4", "waitid"
+};
 
 /* One value that an argument may have; level and option name of setsockopt(2). */
 struct value {
