@@ -241,12 +241,20 @@ static void describe_pending(const struct judge_record *record, const struct sub
 		describe_awaited(subject, reason);
 }
 
+/* A mount that does not follow the host's looks like this as well: who reads it should know where to look. */
+static const char *why_not_probed(const struct subject *subject)
+{
+	return subject->host_network || subject->netns_path
+	               ? "not probed yet"
+	               : "not probed yet: its network namespace is not found in inventory.netnsDir";
+}
+
 static enum subject_state unproven(const struct judge_record *record,
                                    const struct judge_input *input, const struct moment *now,
                                    char *reason)
 {
 	const struct subject *subject = input->subject;
-	const char *because = record->rounds ? record->round_reason : "not probed yet";
+	const char *because = record->rounds ? record->round_reason : why_not_probed(subject);
 	char when[CLOCK_TEXT_MAX];
 
 	/*

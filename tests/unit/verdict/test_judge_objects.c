@@ -193,7 +193,7 @@ static const struct row rows[] = {
 	{ "edited gateway", edited_gateway, 10, STATE_PENDING, 0, "the gateway changed", NULL },
 	{ "edited long ago", edited_gateway, 61, STATE_UNVERIFIED, 0, NULL, NULL },
 	{ "no echo", no_echoes, 1, STATE_UNVERIFIED, 0, "no echo is configured", NULL },
-	{ "nothing known yet", nothing, 1, STATE_UNVERIFIED, 0, "not probed yet", NULL },
+	{ "nothing known yet", nothing, 1, STATE_UNVERIFIED, 0, "namespace is not found", NULL },
 };
 
 static void judges_the_objects(void **state)
