@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lab import Lab
-from parts import container, host, layout
+from parts import container, host, layout, objects
 from parts.witness import assert_observes, capability_bits, one_flow, open_kinds, process_status
 
 ECHO1, TALK = layout.ECHOES["echo1"], layout.TCP_TALK_PORT
@@ -286,6 +286,37 @@ def test_without_another_user(lab, other):
     assert four.stop() == 0
 
 
+def test_volume_of_a_config_map(lab, other):
+    """kubelet writes a new folder, and renames the link through which all files are reached."""
+    mapped = other(BROKER + IDENTITY)
+    mapped.start().wait_ready()
+    folder = mapped.config_dir
+
+    def publish(version):
+        os.mkdir(f"{folder}/..{version}")
+        for name in ("config.yaml", "inventory.yaml"):
+            with open(f"{folder}/{name}", encoding="utf-8") as read, \
+                    open(f"{folder}/..{version}/{name}", "w", encoding="utf-8") as write:
+                write.write(read.read() if name == "config.yaml" else objects.yaml(lab.objects()))
+        os.symlink(f"..{version}", f"{folder}/..data_tmp")
+        os.rename(f"{folder}/..data_tmp", f"{folder}/..data")
+
+    publish("first")
+    for name in ("config.yaml", "inventory.yaml"):
+        os.symlink(f"..data/{name}", f"{folder}/new")
+        os.rename(f"{folder}/new", f"{folder}/{name}")
+    lab.add_pod("mapped", sgc="blue", annotate=False, write=False)
+    try:
+        publish("second")
+        mapped.wait_state("mapped", "verified")
+        mapped.reload()
+        mapped.wait(lambda: "configuration reloaded" in mapped.log(), 5, "reloaded")
+        mapped.wait_state("mapped", "verified")
+        assert mapped.stop() == 0
+    finally:
+        lab.delete_pod("mapped", write=False)
+
+
 def test_profile_without_landlock(other):
     """A runtime that is older than Landlock: nobody's worker goes on, root's does not start, and both say why."""
     six = other(BROKER + IDENTITY, NO_LANDLOCK)
@@ -342,7 +373,9 @@ def test_namespaces_without_propagation(lab, other):
     private.wait_state("first", "verified")
     lab.add_pod("unseen", sgc="blue", annotate=False)
     try:
-        assert private.wait_state("unseen", "unverified")["lastVerified"] is None
+        subject = private.wait_state("unseen", "unverified")
+        assert "its network namespace is not found in inventory.netnsDir" in subject["reason"]
+        assert subject["lastVerified"] is None
     finally:
         lab.delete_pod("unseen")
     assert private.stop() == 0
