@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "flow/fail.h"
 
@@ -74,7 +75,12 @@ void pins_prepare(void)
 {
 	struct flow_loader_error error;
 
-	(void)mount_bpffs(BPFFS_DEFAULT, &error);
+	if (is_bpffs(BPFFS_DEFAULT) || mount_bpffs(BPFFS_DEFAULT, &error) < 0)
+		return;
+	log_warn("no BPF file system was mounted, so one is now", "path", BPFFS_DEFAULT, "what",
+	         "in a container it ends with the container, and what pods do until the next one "
+	         "is missed: mount the node's",
+	         NULL);
 }
 
 static int set_root(const char *bpffs, const char *instance, struct pins *pins)
