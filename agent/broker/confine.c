@@ -116,7 +116,7 @@ int confine_worker(pid_t parent, char warning[static CONFINE_TEXT_MAX],
 	warning[0] = '\0';
 	if (!confine_possible()) {
 		snprintf(warning, CONFINE_TEXT_MAX, SANITIZED_TEXT);
-		return 0;
+		return die_with(parent, error);
 	}
 	r = capabilities_effective(&have);
 	if (r < 0)

@@ -16,7 +16,10 @@
 /* nobody, nogroup: nothing belongs to them. */
 #define CONFINE_ID 65534
 
-/* False in a build with AddressSanitizer: the functions below do nothing but say so in `warning` or the log. */
+/*
+ * False in a build with AddressSanitizer: the functions below say so in `warning`
+ * or the log, and a worker still dies with its parent, but that is all.
+ */
 bool confine_possible(void);
 
 /*

@@ -1374,7 +1374,7 @@ static void test_sanitized(void **state)
 	(void)state;
 	if (confine_possible())
 		return;
-	assert_int_equal(confine_worker(1, warning, error), 0);
+	assert_int_equal(confine_worker(getppid(), warning, error), 0);
 	assert_non_null(strstr(warning, "not confined"));
 	assert_int_equal(confine_files(NULL, 0, warning, error), 0);
 	assert_int_equal(confine_broker(error), 0);
