@@ -158,7 +158,8 @@ def test_real_outages_are_told_one_by_one(lab, agent, events):
         agent.wait_state("pa", "verified")
         outages.append((data["id"], came - down, ended - up))
         assert end["id"] == data["id"] and end["count"] >= 6
-        assert down - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
+        # From the first round without an answer, which may have been asked before, and late for reasons of its own.
+        assert down - INTERVAL - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
     watch.stop()
     print("outages: told after, ended after: " + ", ".join(f"{a:.2f} {b:.2f} s" for _, a, b in outages))
     found = all_changes(agent, events, "pa", begin)
