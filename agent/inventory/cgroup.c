@@ -95,16 +95,19 @@ int cgroup_find(const char *root, const char *uid, char **out)
 }
 
 /* Lexically: cgroupfs has no symbolic links. */
-static bool leads_out(const char *path)
+static bool is_below(const char *path)
 {
+	bool deeper = false;
+
 	for (const char *at = path; *at;) {
 		size_t n = strcspn(at, "/");
 
 		if (n == 2 && at[0] == '.' && at[1] == '.')
-			return true;
+			return false;
+		deeper = deeper || n > 1 || (n == 1 && at[0] != '.');
 		at += n + (at[n] == '/');
 	}
-	return false;
+	return deeper;
 }
 
 int cgroup_annotated(const char *root, const char *annotation, char **out)
@@ -122,7 +125,7 @@ int cgroup_annotated(const char *root, const char *annotation, char **out)
 		return -EINVAL;
 	annotation += strspn(annotation, "/");
 	/* The root itself is nobody's: every pod is in it. */
-	if (annotation[0] == '\0' || leads_out(annotation))
+	if (!is_below(annotation))
 		return -EINVAL;
 
 	len = snprintf(path, sizeof(path), "%.*s/%s", (int)n, root, annotation);

@@ -95,7 +95,8 @@ static void keeps_annotations_inside(void **state)
 		{ "%s/", -EINVAL, NULL },        { "pods/../..", -EINVAL, NULL },
 		{ "../pods", -EINVAL, NULL },    { "pods/..a", -ENOENT, NULL },
 		{ "pods/b", -ENOENT, NULL },     { "pods/file", -ENOTDIR, NULL },
-		{ "/etc", -EINVAL, NULL },
+		{ "/etc", -EINVAL, NULL },       { ".", -EINVAL, NULL },
+		{ "%s/./", -EINVAL, NULL },      { "./pods/a", 0, "/./pods/a" },
 	};
 	char root[] = "/tmp/eva-cgroup-XXXXXX";
 
