@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define CNI_DIRECTORY "/etc/cni/net.d"
+/* Read anew at each reload, by when it may be another file than Landlock knows. */
+#define RESOLV_CONF "/etc/resolv.conf"
 /* Where iproute2 and every runtime keep them; the configured folder may be another one. */
 #define NETNS_DIRECTORY "/run/netns"
 #define DNS_PORT 53
@@ -80,6 +82,14 @@ static bool is_path(const char *path, size_t size)
 	return true;
 }
 
+/* What a reload may not change: it would be other files that become readable, and other namespaces. */
+static bool same_places(const struct broker_setup *a, const struct broker_setup *b)
+{
+	return strcmp(a->node, b->node) == 0 && strcmp(a->netns_dir, b->netns_dir) == 0 &&
+	       strcmp(a->cgroup_root, b->cgroup_root) == 0 &&
+	       strcmp(a->inventory_file, b->inventory_file) == 0;
+}
+
 int guard_setup(struct guard *guard, const struct broker_setup *setup)
 {
 	if (guard->state == GUARD_SEALED)
@@ -91,6 +101,8 @@ int guard_setup(struct guard *guard, const struct broker_setup *setup)
 	     !is_path(setup->inventory_file, sizeof(setup->inventory_file))) ||
 	    setup->n_destinations > BROKER_DESTINATIONS_MAX || setup->n_cluster > CLUSTER_CIDRS_MAX)
 		return -EINVAL;
+	if (guard->state == GUARD_OPEN && !(guard->has_setup && same_places(&guard->setup, setup)))
+		return -EPERM;
 	guard->setup = *setup;
 	guard->has_setup = true;
 	return 0;
@@ -129,12 +141,27 @@ static bool is_in(const char *path, const char *folder)
 	return name[0] && !strchr(name, '/') && strcmp(name, ".") != 0;
 }
 
+/*
+ * Of CNI's folder what libcni reads (libcni/api.go, ConfFiles): plugins also keep
+ * their credentials there, calico-kubeconfig for one.
+ */
+static bool is_cni_configuration(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return is_in(path, CNI_DIRECTORY) && dot &&
+	       (strcmp(dot, ".conflist") == 0 || strcmp(dot, ".conf") == 0 ||
+	        strcmp(dot, ".json") == 0);
+}
+
 int guard_file(const struct guard *guard, const char path[static BROKER_PATH_MAX], bool *folder)
 {
 	if (!is_path(path, BROKER_PATH_MAX))
 		return -EINVAL;
-	*folder = strcmp(path, CNI_DIRECTORY) == 0;
-	if (*folder || is_in(path, CNI_DIRECTORY) || strcmp(path, guard->config_path) == 0)
+	*folder = strcmp(path, CNI_DIRECTORY) == 0 ||
+	          (guard->has_setup && strcmp(path, guard->setup.netns_dir) == 0);
+	if (*folder || is_cni_configuration(path) || strcmp(path, RESOLV_CONF) == 0 ||
+	    strcmp(path, guard->config_path) == 0)
 		return 0;
 	return guard->has_setup && strcmp(path, guard->setup.inventory_file) == 0 ? 0 : -EPERM;
 }
@@ -151,6 +178,19 @@ int guard_netns(const struct guard *guard, const char path[static BROKER_PATH_MA
 	               : -EPERM;
 }
 
+/* "", "/", "/." and the like: where it begins. */
+static bool leads_nowhere(const char *path)
+{
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len > 1 || (len == 1 && path[0] != '.'))
+			return false;
+		path += len + (path[len] == '/');
+	}
+	return true;
+}
+
 int guard_cgroup(const struct guard *guard, const char path[static BROKER_PATH_MAX])
 {
 	const char *root = guard->setup.cgroup_root;
@@ -162,7 +202,10 @@ int guard_cgroup(const struct guard *guard, const char path[static BROKER_PATH_M
 		return -EPERM;
 	while (len > 0 && root[len - 1] == '/')
 		len--;
-	return strncmp(path, root, len) == 0 && path[len] == '/' && path[len + 1] ? 0 : -EPERM;
+	/* Below it: the root itself is nobody's, every process of the node is in it. */
+	return strncmp(path, root, len) == 0 && path[len] == '/' && !leads_nowhere(path + len)
+	               ? 0
+	               : -EPERM;
 }
 
 #define NET(len, ...)                    \

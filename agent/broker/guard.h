@@ -16,7 +16,7 @@
 enum guard_state {
 	GUARD_NEW,    /* may be set up, and may listen */
 	GUARD_SEALED, /* the network may have been heard: neither */
-	GUARD_OPEN,   /* the operator sent SIGHUP: may be set up once more */
+	GUARD_OPEN,   /* the operator sent SIGHUP: destinations may be others, places not */
 };
 
 struct guard {
@@ -36,7 +36,7 @@ void guard_init(struct guard *guard, const char *config_path);
 /* 0, or -EAGAIN: more often than any worker of ours would ask. */
 int guard_rate(struct guard *guard, uint32_t operation, const struct moment *now);
 
-/* 0: taken over; -EPERM: not now; -EINVAL: texts without end, relative paths, too many. */
+/* 0: taken over; -EPERM: not now, or not that; -EINVAL: texts without end, relative paths, too many. */
 int guard_setup(struct guard *guard, const struct broker_setup *setup);
 void guard_seal(struct guard *guard);
 void guard_reopen(struct guard *guard);

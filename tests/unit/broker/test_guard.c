@@ -72,9 +72,38 @@ static void test_setup_once(void **state)
 	/* The operator's signal opens it for what SIGHUP may change, which listening is not. */
 	guard_reopen(&guard);
 	assert_int_equal(guard_listen(&guard, &address), -EPERM);
-	assert_int_equal(guard_setup(&guard, &other), 0);
+	setup.n_destinations = 1;
+	assert_int_equal(guard_setup(&guard, &setup), 0);
+	assert_int_equal(guard.setup.n_destinations, 1);
 	guard_seal(&guard);
 	assert_int_equal(guard_setup(&guard, &setup), -EPERM);
+}
+
+/* A reload changes whom the node may ask, not which files and namespaces there are. */
+static void test_reload_moves_nothing(void **state)
+{
+	static const struct {
+		size_t at;
+		const char *to;
+	} rows[] = {
+		{ offsetof(struct broker_setup, node), "worker-2" },
+		{ offsetof(struct broker_setup, netns_dir), "/proc/1/ns" },
+		{ offsetof(struct broker_setup, cgroup_root), "/" },
+		{ offsetof(struct broker_setup, inventory_file), "/etc/shadow" },
+	};
+	struct broker_setup setup = usual();
+	struct guard guard = sealed();
+
+	(void)state;
+	guard_reopen(&guard);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct broker_setup other = usual();
+
+		strcpy((char *)&other + rows[i].at, rows[i].to);
+		assert_int_equal(guard_setup(&guard, &other), -EPERM);
+		assert_memory_equal(&guard.setup, &setup, sizeof(setup));
+	}
+	assert_int_equal(guard_setup(&guard, &setup), 0);
 }
 
 static void test_setup_is_checked(void **state)
@@ -123,11 +152,18 @@ static void test_paths(void **state)
 		{ "/srv/inventory.yaml", 0, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d", 0, -EPERM, -EPERM, true },
 		{ "/etc/cni/net.d/01.conflist", 0, -EPERM, -EPERM, false },
+		{ "/etc/cni/net.d/10-azure.conf", 0, -EPERM, -EPERM, false },
+		{ "/etc/cni/net.d/a.json", 0, -EPERM, -EPERM, false },
+		{ "/etc/cni/net.d/calico-kubeconfig", -EPERM, -EPERM, -EPERM, false },
+		{ "/etc/cni/net.d/multus.kubeconfig", -EPERM, -EPERM, -EPERM, false },
+		{ "/etc/cni/net.d/multus.d/a.conf", -EPERM, -EPERM, -EPERM, false },
+		{ "/etc/resolv.conf", 0, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d/a/b", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d/", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.dx", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/shadow", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d/../../shadow", -EINVAL, -EINVAL, -EINVAL, false },
+		{ "/var/lib/ns/", 0, -EPERM, -EPERM, true },
 		{ "/var/lib/ns/cni-1", -EPERM, 0, -EPERM, false },
 		{ "/var/lib/ns/..", -EINVAL, -EINVAL, -EINVAL, false },
 		{ "/var/lib/ns/.", -EPERM, -EPERM, -EPERM, false },
@@ -137,6 +173,11 @@ static void test_paths(void **state)
 		{ "/proc/1/ns/net", -EPERM, -EPERM, -EPERM, false },
 		{ "/sys/fs/cgroup/kubepods/pod1", -EPERM, -EPERM, 0, false },
 		{ "/sys/fs/cgroup/", -EPERM, -EPERM, -EPERM, false },
+		{ "/sys/fs/cgroup/.", -EPERM, -EPERM, -EPERM, false },
+		{ "/sys/fs/cgroup//", -EPERM, -EPERM, -EPERM, false },
+		{ "/sys/fs/cgroup/.//./", -EPERM, -EPERM, -EPERM, false },
+		{ "/sys/fs/cgroup//a/", -EPERM, -EPERM, 0, false },
+		{ "/sys/fs/cgroup/.a", -EPERM, -EPERM, 0, false },
 		{ "/sys/fs/cgroup", -EPERM, -EPERM, -EPERM, false },
 		{ "/sys/fs/cgroupx/a", -EPERM, -EPERM, -EPERM, false },
 		{ "/sys/fs/cgroup/../bpf", -EINVAL, -EINVAL, -EINVAL, false },
@@ -277,6 +318,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_setup_once),
+		cmocka_unit_test(test_reload_moves_nothing),
 		cmocka_unit_test(test_setup_is_checked),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_connect),
