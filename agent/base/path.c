@@ -1,10 +1,32 @@
 #include "base/path.h"
 
-#include <limits.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+
+/*
+ * The folder that was resolved last, as it was given and as it is: who has
+ * become another user meanwhile may not look into it any more. The working
+ * directory does not change.
+ */
+static struct {
+	char given[PATH_MAX], resolved[PATH_MAX];
+} known;
+
+static char *resolve(const char *given)
+{
+	char *resolved = realpath(given, NULL);
+
+	if (!resolved)
+		return strcmp(given, known.given) == 0 ? strdup(known.resolved) : NULL;
+	if (strlen(given) < PATH_MAX && strlen(resolved) < PATH_MAX) {
+		strcpy(known.given, given);
+		strcpy(known.resolved, resolved);
+	}
+	return resolved;
+}
 
 char *path_absolute(const char *path)
 {
@@ -15,7 +37,7 @@ char *path_absolute(const char *path)
 	if (path[0] == '/')
 		return strdup(path);
 	given = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-	folder = given ? realpath(given, NULL) : NULL;
+	folder = given ? resolve(given) : NULL;
 	free(given);
 	if (!folder) {
 		folder = getcwd(NULL, 0);
