@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/timer.h"
 #include "inventory/netns_addresses.h"
 #include "io/netlink_socket.h"
@@ -243,16 +244,32 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
+/* One that appeared after Landlock shut the door is opened for us. */
+static int open_folder(const char *path, DIR **out)
+{
+	cleanup(fd_closep) int fd = -1;
+	int r = file_open(AT_FDCWD, path, O_DIRECTORY | O_NONBLOCK, &fd);
+
+	if (r < 0)
+		return r;
+	*out = fdopendir(fd);
+	if (!*out)
+		return -errno;
+	(void)take_fd(&fd);
+	return 0;
+}
+
 /* -ENOENT: without the folder there is no namespace. */
 static int look_at_all(struct netns_watch *watch, bool *changed)
 {
-	cleanup(closedirp) DIR *dir = opendir(watch->directory);
+	cleanup(closedirp) DIR *dir = NULL;
 	char path[PATH_MAX];
 	struct dirent *entry;
 	size_t n = 0;
+	int r = open_folder(watch->directory, &dir);
 
-	if (!dir)
-		return -errno;
+	if (r < 0)
+		return r;
 
 	/* Twice the bound: other files than namespaces may lie there, but not any number. */
 	while (n < 2 * NETNS_MAX && (entry = readdir(dir))) {
@@ -277,7 +294,7 @@ static bool scan(struct netns_watch *watch)
 	namespace->seen = false;
 	r = look_at_all(watch, &changed);
 	/* A folder that could not be read now is no empty one. */
-	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
+	if (r < 0 && r != -ENOENT && r != -ENOTDIR) {
 		watch->errors++;
 		look_later(watch);
 		return changed;

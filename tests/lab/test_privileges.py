@@ -2,13 +2,14 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
 
 from lab import Lab
 from parts import host, layout
-from parts.witness import assert_observes, open_kinds
+from parts.witness import assert_observes, open_kinds, round_after
 from parts.witness import capability_bits as bits
 from parts.witness import process_status as status
 
@@ -156,6 +157,38 @@ def test_files_that_only_root_may_read(lab, agent):
     finally:
         agent.config_path = before
         lab.delete_pod("late")
+
+
+def test_folder_of_namespaces_that_comes_late(lab, agent):
+    """Landlock knows only what was there at the start: of a node, the runtime makes /run/netns with the first pod."""
+    late = f"{agent.dir}/late"
+    lab.add_pod("unnamed", sgc="blue", annotate=False)  # found in the folder, or not at all
+    agent.write_config(inventory={"netnsDir": late})
+    try:
+        agent.start().wait(lambda: agent.subject("unnamed"), 5, "a subject")
+        assert not agent.subject("unnamed")["flowsObserved"]
+        os.symlink(lab.netns_dir, late)
+        agent.wait_state("unnamed", "verified")
+        assert_observes(lab, agent, "unnamed")
+    finally:
+        agent.write_config(inventory={"netnsDir": lab.netns_dir})
+        lab.delete_pod("unnamed")
+
+
+def test_resolv_conf_is_replaced(lab, agent):
+    """By another file, as DHCP clients do it: the reload that takes it must be able to read it."""
+    def sh(command):
+        subprocess.run(["nsenter", f"--mount=/proc/{agent.node.holder.pid}/ns/mnt", "sh", "-ec", command], check=True)
+    agent.start().wait_ready()
+    agent.wait_state("first", "verified")
+    sh("cp /etc/resolv.conf /run/resolv.new && mount --bind /run/resolv.new /etc/resolv.conf")
+    try:
+        agent.reload()
+        agent.wait(lambda: "configuration reloaded" in agent.log(), 5, "reloaded")
+        round_after(agent, "first", time.time())
+        assert "local-error" not in [echo["outcome"] for echo in agent.subject("first")["observed"]["echoes"]], agent.describe()
+    finally:
+        sh("umount /etc/resolv.conf && rm /run/resolv.new")
 
 
 # Without a capability
