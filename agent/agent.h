@@ -97,7 +97,7 @@ struct inventory_options agent_inventory_options(const struct config *config);
 void agent_reload(struct agent *agent);
 
 /* agent_setup.c: configuration → what the broker grants. */
-int agent_setup(const struct agent *agent);
+int agent_setup(const struct config *config);
 /* From here on the network may be heard. */
 int agent_seal(const struct agent *agent, char error[static 512]);
 

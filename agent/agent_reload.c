@@ -5,6 +5,8 @@
  */
 #include "agent.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -90,16 +92,40 @@ static void replace_config(struct agent *agent, struct config *next)
 	report_echoes(agent->report);
 }
 
+/* The new configuration, granted by the broker; else why not, and nothing has changed. */
+static int load(const struct agent *agent, struct config **out, char error[static 512])
+{
+	cleanup(config_freep) struct config *next = NULL;
+	const char *fixed;
+	int r;
+
+	r = config_load(agent->options.config_path, &next, error);
+	if (r < 0)
+		return r;
+	fixed = fixed_key(agent->config, next);
+	if (fixed) {
+		snprintf(error, 512, "%s changes only with a restart", fixed);
+		return -EINVAL;
+	}
+	r = agent_setup(next);
+	if (r < 0) {
+		/* A signal to both processes comes here twice: the broker forwards its own. */
+		snprintf(error, 512, "%s",
+		         r == -EPERM ? "no SIGHUP to the broker, its parent, precedes this one"
+		                     : strerror(-r));
+		return r;
+	}
+	*out = take_ptr(next);
+	return 0;
+}
+
 static int apply(struct agent *agent, char error[static 512])
 {
 	struct inventory_options options = agent_inventory_options(agent->config);
 	int r;
 
 	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
-	r = agent_setup(agent);
-	r = r ?: broker_client_seal();
-	if (r == 0)
-		r = agent_probes_start(agent, error);
+	r = agent_probes_start(agent, error);
 	if (r == 0)
 		r = inventory_reconfigure(agent->inventory, &options);
 	for (size_t i = 0; r == 0 && i < SUBJECTS_MAX; i++)
@@ -108,21 +134,27 @@ static int apply(struct agent *agent, char error[static 512])
 	return r;
 }
 
+static void give_up(struct agent *agent, const char *what, const char *why)
+{
+	log_error(what, "error", why, NULL);
+	loop_stop(agent->loop);
+}
+
 void agent_reload(struct agent *agent)
 {
 	cleanup(config_freep) struct config *next = NULL;
-	const char *fixed;
-	char error[512];
-	int r;
+	char error[512] = "";
+	int loaded, r;
 
-	r = config_load(agent->options.config_path, &next, error);
+	loaded = load(agent, &next, error);
+	/* Whatever came of it: what the broker opened for this is shut again. */
+	r = broker_client_seal();
 	if (r < 0) {
-		log_error("configuration not reloaded", "error", error, NULL);
+		give_up(agent, "the broker does not shut what a reload opened; stopping",
+		        strerror(-r));
 		return;
 	}
-	fixed = fixed_key(agent->config, next);
-	if (fixed) {
-		snprintf(error, sizeof(error), "%s changes only with a restart", fixed);
+	if (loaded < 0) {
 		log_error("configuration not reloaded", "error", error, NULL);
 		return;
 	}
@@ -132,9 +164,8 @@ void agent_reload(struct agent *agent)
 	error[0] = '\0';
 	r = apply(agent, error);
 	if (r < 0) {
-		log_error("configuration cannot be used; stopping", "error",
-		          error[0] ? error : strerror(-r), NULL);
-		loop_stop(agent->loop);
+		give_up(agent, "configuration cannot be used; stopping",
+		        error[0] ? error : strerror(-r));
 		return;
 	}
 	(void)source_file_reload(agent->source);

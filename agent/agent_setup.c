@@ -67,10 +67,9 @@ static int copy(char *to, size_t size, const char *from)
 
 #define COPY(to, from) copy(to, sizeof(to), from)
 
-int agent_setup(const struct agent *agent)
+int agent_setup(const struct config *config)
 {
 	static struct broker_setup setup; /* some kB */
-	const struct config *config = agent->config;
 	cleanup(mem_freep) char *inventory = path_absolute(config->inventory_file);
 	struct dns_servers servers;
 	int r;

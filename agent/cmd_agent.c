@@ -49,6 +49,8 @@ static int run(void *path)
 	         agent->config->n_listen ? agent->config->listen[0] : "", "packets",
 	         agent->packets ? "observed" : "not observed", NULL);
 	r = agent_run(agent);
+	if (r == 0 && !agent->stopping) /* nobody asked for it: it is to be started anew */
+		r = -ECANCELED;
 	agent_free(agent);
 	if (r < 0) {
 		log_error("stopped", "error", strerror(-r), NULL);

@@ -25,9 +25,9 @@
 static const struct rate {
 	uint64_t per_second, burst;
 } rates[_BROKER_OPERATION_MAX] = {
-	[BROKER_SETUP] = { 1, 8 },
+	[BROKER_SETUP] = { 8, 64 },
 	[BROKER_LISTEN] = { 1, 2 * LISTENERS_MAX },
-	[BROKER_SEAL] = { 1, 8 },
+	[BROKER_SEAL] = { 64, 256 }, /* with every reload, also one that was refused */
 	[BROKER_FILE] = { 64, 2 * CONFLIST_FILES_MAX },
 	[BROKER_NETNS] = { 4 * NETNS_MAX, 8 * NETNS_MAX },
 	[BROKER_CONNECT] = { 4 * PROBES_QUEUED_MAX, 8 * PROBES_QUEUED_MAX },

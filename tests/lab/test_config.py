@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import time
 
 import pytest
@@ -205,6 +206,31 @@ def test_reload_of_a_bad_file_keeps_the_old_one(lab, agent, events):
         for name in ("pa", "pb"):
             round_after(agent, name, time.time())
     agent.write_config()
+
+
+def test_reload_is_asked_of_the_broker(lab, agent, events):
+    """A signal to the worker alone, or to both (as of systemctl kill), ends nothing; what a refused reload opened is shut."""
+    def asked(pids):
+        size = len(agent.log())
+        for pid in pids:
+            os.kill(pid, signal.SIGHUP)
+        return size
+    worker, broker = agent.worker(), agent.process.pid
+    with nothing_lost(lab, agent, events):
+        assert "no SIGHUP to the broker" in said(agent, asked([worker]), "not reloaded")
+        with open(agent.config_path, encoding="utf-8") as file:
+            good = file.read()
+        with open(agent.config_path, "w", encoding="utf-8") as file:
+            file.write("node: [")
+        said(agent, asked([broker]), "not reloaded")
+        with open(agent.config_path, "w", encoding="utf-8") as file:
+            file.write(good)
+        assert "no SIGHUP to the broker" in said(agent, asked([worker]), "not reloaded")
+        for pids in ([worker, broker], [broker, worker]):
+            said(agent, asked(pids), "configuration reloaded")
+        for name in ("pa", "pb"):
+            round_after(agent, name, time.time())
+        assert agent.worker() == worker
 
 
 def test_reload_applies_a_good_one(lab, agent, events):
