@@ -118,12 +118,9 @@ static void print_conditions(const struct check *check)
 {
 	const struct source_file_stats *source = source_file_stats(check->agent->source);
 
-	if (source->last_error[0])
-		complain("", source->last_error);
-	else if (source->last_refusal[0])
+	/* What is worse was logged. */
+	if (!source->last_error[0] && source->last_refusal[0])
 		complain("", source->last_refusal);
-	if (!check->agent->packets)
-		complain("no packets are observed: ", check->agent->bpf_error);
 	if (count(check).subjects == 0)
 		fprintf(stderr, "egress-verifier: no pod of node %s uses a gateway or must\n",
 		        check->agent->config->node);
@@ -183,7 +180,6 @@ static int run(void *arg)
 	char error[512] = "";
 	int r, status;
 
-	log_set_level(LOG_ERROR); /* the table says it */
 	r = agent_new(&options, &check->agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
@@ -223,7 +219,24 @@ static int run_both(struct check *check)
 		fprintf(stderr, "egress-verifier: %s: %s\n", check->config_path, strerror(errno));
 		return EXIT_USAGE;
 	}
+	log_set_level(LOG_ERROR); /* the table says the rest */
+	log_set_command("egress-verifier");
 	return processes_run(&options, run, check);
+}
+
+/* A name without its namespace is a mistake, not a pod that is not here. */
+static bool are_names(const struct check *check)
+{
+	for (size_t i = 0; i < check->n_pods; i++) {
+		const char *slash = strchr(check->pods[i], '/');
+
+		if (slash && slash != check->pods[i] && slash[1] && !strchr(slash + 1, '/'))
+			continue;
+		fprintf(stderr, "egress-verifier: check: expected NAMESPACE/POD, got %s\n",
+		        check->pods[i]);
+		return false;
+	}
+	return true;
 }
 
 int cmd_check(int argc, char **argv)
@@ -272,5 +285,7 @@ int cmd_check(int argc, char **argv)
 	}
 	check.pods = argv + optind;
 	check.n_pods = (size_t)(argc - optind);
+	if (!are_names(&check))
+		return EXIT_USAGE;
 	return run_both(&check);
 }

@@ -29,11 +29,17 @@ static const char *const level_names[] = {
 _Static_assert(sizeof(level_names) / sizeof(level_names[0]) == _LOG_MAX, "a level has no name");
 
 static enum log_level threshold = LOG_INFO;
+static const char *command; /* borrowed */
 static uint64_t lost, lost_unsaid;
 
 void log_set_level(enum log_level level)
 {
 	threshold = level;
+}
+
+void log_set_command(const char *name)
+{
+	command = name;
 }
 
 uint64_t log_lost(void)
@@ -145,10 +151,24 @@ static bool allowed(struct log_site *site, const struct moment *now, unsigned in
 	return true;
 }
 
+static void put_head(struct line *line, enum log_level level, const struct moment *now)
+{
+	char time[CLOCK_TEXT_MAX];
+
+	if (command) {
+		put_text(line, command);
+		put_text(line, ": ");
+		return;
+	}
+	put_text(line, clock_format(now->wall_us, time));
+	put_text(line, " ");
+	put_text(line, level_names[level]);
+	put_text(line, " ");
+}
+
 void log_line(struct log_site *site, enum log_level level, const char *text, ...)
 {
 	struct moment now = clock_now();
-	char time[CLOCK_TEXT_MAX];
 	struct line line = { .len = 0 };
 	unsigned int kept_back;
 	const char *key;
@@ -157,10 +177,7 @@ void log_line(struct log_site *site, enum log_level level, const char *text, ...
 	if (level < threshold || !allowed(site, &now, &kept_back))
 		return;
 
-	put_text(&line, clock_format(now.wall_us, time));
-	put_text(&line, " ");
-	put_text(&line, level_names[level]);
-	put_text(&line, " ");
+	put_head(&line, level, &now);
 	put_text(&line, text);
 
 	va_start(args, text);

@@ -24,6 +24,8 @@ struct log_site {
 };
 
 void log_set_level(enum log_level level);
+/* For a command that somebody waits for: its name instead of time and level. NULL: as said above. */
+void log_set_command(const char *name);
 void log_line(struct log_site *site, enum log_level level, const char *text, ...)
 	__attribute__((sentinel));
 /* Lines that found no room, so far. */

@@ -87,6 +87,15 @@ static void a_line_has_time_level_text_and_fields(void **state)
 	log_set_level(LOG_INFO);
 }
 
+static void a_command_speaks_by_its_name(void **state)
+{
+	(void)state;
+	log_set_command("egress-verifier");
+	log_error("inventory not read", "error", "x.yaml", NULL);
+	log_set_command(NULL);
+	assert_string_equal(logged(), "egress-verifier: inventory not read error=\"x.yaml\"\n");
+}
+
 static void a_value_cannot_leave_its_quotes(void **state)
 {
 	static const struct {
@@ -224,6 +233,7 @@ int main(void)
 	}
 	const struct CMUnitTest tests[] = {
 		ON(pipe, a_line_has_time_level_text_and_fields),
+		ON(pipe, a_command_speaks_by_its_name),
 		ON(pipe, a_value_cannot_leave_its_quotes),
 		ON(pipe, a_long_line_is_cut_and_stays_one),
 		ON(pipe, a_site_that_repeats_is_limited),
