@@ -411,7 +411,7 @@ int config_load(const char *path, struct config **out, char error[static 512])
 		return config_fail(&in, 1, 1, "the file: expected at most %u bytes, got more",
 		                   CONFIG_FILE_MAX);
 	if (r < 0) {
-		config_fail_whole(&in, strerror(-r));
+		config_fail_whole(&in, file_why(r));
 		return r;
 	}
 	return config_parse(text.data ? text.data : "", text.len, path, out, error);

@@ -33,6 +33,15 @@ int file_open(int dirfd, const char *path, int flags, int *fd)
 	return 0;
 }
 
+const char *file_why(int r)
+{
+	/* Who knows that it runs as root would look everywhere else. */
+	if (r == -EACCES && opener)
+		return "Permission denied, also to root without CAP_DAC_OVERRIDE: it and its "
+		       "folders must be root's or open to everybody";
+	return strerror(-r);
+}
+
 int file_read(int dirfd, const char *path, struct buf *out)
 {
 	cleanup(fd_closep) int fd = -1;

@@ -16,6 +16,9 @@ void file_set_opener(file_opener_fn opener);
 /* open(2) for reading, close-on-exec, by the opener when need be. 0 or -errno. */
 int file_open(int dirfd, const char *path, int flags, int *fd);
 
+/* What such a -errno means, for people: constant text. */
+const char *file_why(int r);
+
 /*
  * Appends the file's bytes to `out`, at most out->max in all: -EFBIG beyond,
  * -EISDIR and the like as the kernel says; only regular files (and what procfs

@@ -172,7 +172,7 @@ static int read_objects(struct source_file *source, char why[static 300])
 
 	r = file_read(AT_FDCWD, source->path, &text);
 	if (r < 0) {
-		snprintf(why, 300, "%.200s: %s", source->path, strerror(-r));
+		snprintf(why, 300, "%.180s: %s", source->path, file_why(r));
 		return r;
 	}
 
@@ -213,6 +213,8 @@ int source_file_reload(struct source_file *source)
 	/* A cluster's list was taken apart in small pieces; what lives on is a fraction of it. */
 	(void)malloc_trim(0);
 	source->stats.reloads++;
+	if (source->stats.last_error[0])
+		log_info("inventory read again", "file", source->path, NULL);
 	source->stats.last_error[0] = '\0';
 	if (source->stats.last_refusal[0])
 		log_warn("object left out", "reason", source->stats.last_refusal, NULL);
