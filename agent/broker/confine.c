@@ -78,7 +78,7 @@ static void warn_of_user(uint64_t have, char warning[static CONFINE_TEXT_MAX])
 {
 	const struct capability *missing[CAPABILITIES_MAX];
 
-	if (capabilities_missing(have, CAPABILITIES_IDENTITY, missing))
+	if (geteuid() == 0 && capabilities_missing(have, CAPABILITIES_IDENTITY, missing))
 		capability_sentence(missing[0], warning);
 }
 

@@ -34,21 +34,6 @@ struct parent {
 	int status; /* for exit(3) */
 };
 
-/*
- * A subject holds three descriptors and each probe in flight one or two; the
- * usual soft limit of 1024 ends at 300 subjects.
- */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_WANTED)
-		return;
-	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_WANTED)
-		log_warn("few descriptors; some pods may stay unwatched", NULL);
-}
-
 static void tell(const struct processes_options *options, const char *event, const char *text)
 {
 	if (options->once)
@@ -57,21 +42,48 @@ static void tell(const struct processes_options *options, const char *event, con
 		log_warn(event, "what", text, NULL);
 }
 
+/*
+ * A subject holds three descriptors and each probe in flight one or two; the
+ * usual soft limit of 1024 ends at 300 subjects.
+ */
+static void raise_descriptor_limit(const struct processes_options *options)
+{
+	char text[160];
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_WANTED)
+		return;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == DESCRIPTORS_WANTED)
+		return;
+	snprintf(text, sizeof(text),
+	         "%llu descriptors are allowed, expected %d: some pods may stay unwatched; raise "
+	         "LimitNOFILE or ulimit -n",
+	         (unsigned long long)limit.rlim_cur, DESCRIPTORS_WANTED);
+	tell(options, "few descriptors", text);
+}
+
 /* What will not work, before somebody wonders why. */
 static void tell_missing(const struct processes_options *options)
 {
 	const struct capability *missing[CAPABILITIES_MAX];
 	uint64_t have = 0;
 	char text[256];
+	uint64_t wanted = CAPABILITIES_KEPT;
 	size_t n;
 
 	if (capabilities_effective(&have) < 0)
 		return;
-	n = capabilities_missing(have, CAPABILITIES_KEPT | CAPABILITIES_IDENTITY, missing);
+	/* Who is not root has no other user's rights to give up. */
+	if (geteuid() == 0)
+		wanted |= CAPABILITIES_IDENTITY;
+	n = capabilities_missing(have, wanted, missing);
 	for (size_t i = 0; i < n; i++) {
 		capability_sentence(missing[i], text);
 		tell(options, "a capability is missing", text);
 	}
+	if (n && geteuid() != 0)
+		tell(options, "not root", "start it as root, or with these capabilities");
 	/* It has the capability, and a seccomp profile that does not know of it. */
 	if (have & CAPABILITY_BIT(CAP_SYS_ADMIN) && netns_enterable() < 0)
 		tell(options, "a system call is refused",
@@ -229,7 +241,7 @@ int processes_run(const struct processes_options *options, int (*worker)(void *a
 	int pair[2];
 
 	tell_missing(options);
-	raise_descriptor_limit();
+	raise_descriptor_limit(options);
 	pins_prepare();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
