@@ -143,6 +143,19 @@ static void on_done(void *user, const struct http_response *response)
 	loop_stop(client->loop);
 }
 
+/* libcurl speaks of a host and a port even when there is only a path. */
+static void describe(const struct client *client, char text[static 300])
+{
+	const char *why = http_error_text(client->http_error);
+
+	if (!client->socket.local)
+		snprintf(text, 300, "no agent answers there: %s (%.200s)", why, client->detail);
+	else if (access(client->socket.path, R_OK | W_OK) < 0)
+		snprintf(text, 300, "no agent answers there: %s", strerror(errno));
+	else
+		snprintf(text, 300, "no agent answers there: %s", why);
+}
+
 /* An agent's problem (RFC 9457) says more than its status. */
 static int judge_answer(struct client *client, struct json_object **out,
                         char error[static CLIENT_ERROR_MAX])
@@ -151,8 +164,7 @@ static int judge_answer(struct client *client, struct json_object **out,
 	char text[300];
 
 	if (client->http_error != HTTP_OK) {
-		snprintf(text, sizeof(text), "no agent answers there: %s (%.200s)",
-		         http_error_text(client->http_error), client->detail);
+		describe(client, text);
 		return complain(error, -EHOSTUNREACH, client->address, text);
 	}
 	if (!client->answer)
