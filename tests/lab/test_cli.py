@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -142,7 +143,7 @@ def test_help(agent, name):
 @pytest.mark.parametrize("argv", [
     ["frobnicate"], ["status", "--frob"], ["status", "extra"], ["status", "--address"], ["status", "--address", "banana"],
     ["status", "--address", "unix:"], ["flows", "--output", "xml"], ["explain"], ["explain", "--pod", "payments/pa"],
-    ["status", "--pod", "x/y"], ["check", "--wait", "soon"], ["check", "--output", "xml"], ["validate"], ["version", "x"],
+    ["status", "--pod", "x/y"], ["check", "pa"], ["check", "--wait", "soon"], ["check", "--output", "xml"], ["validate"], ["version", "x"],
     ["echo"], ["echo", "--listen", "nowhere"], ["agent"], [],
 ], ids=" ".join)
 def test_usage(agent, argv):
@@ -161,6 +162,14 @@ def test_version(agent):
     assert agent.get("/v1/status")["version"] == out.split()[1]
 
 
+def test_answer_that_is_lost(agent):
+    """A full disk must not look like a good verdict, nor like help."""
+    for argv in (["--help"], ["status", "--help"], ["version"], ["status", "--address", f"unix:{agent.socket}"]):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run(command(agent, *argv), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 3 and "cannot write the answer" in done.stderr, (argv, done)
+
+
 # Nothing could be decided
 
 
@@ -169,6 +178,8 @@ def test_no_agent(agent, argv):
     for address in ("unix:/nowhere/agent.sock", "http://127.0.0.1:1", "http://127.0.0.1:9"):
         code, out, err = agent.cli(argv[0], "--address", address, *argv[1:])
         assert (code, out) == (3, "") and address in one_line(err), (code, out, err)
+        # Of a path that is not there no host and no port is to blame.
+        assert ("No such file or directory\n" in err and "port" not in err) == address.startswith("unix:"), err
 
 
 def test_unknown_pod(agent):
@@ -225,6 +236,33 @@ def test_check_without_privilege(lab, agent):
               ",-sys_admin"]
     code, out, err = run(agent, "check", "--config", agent.config_path, before=bounds)
     assert code == 3 and "CAP_SYS_ADMIN" in err and "verified +payments" not in out, (code, out, err)
+
+
+def test_file_that_root_may_not_read(lab, agent):
+    """Somebody's own, below a home that is closed: root without CAP_DAC_OVERRIDE is told what to do."""
+    folder = f"{agent.dir}/home"
+    os.makedirs(folder, exist_ok=True)
+    shutil.copy(agent.config_path, f"{folder}/config.yaml")
+    os.chown(folder, 1000, 1000)
+    os.chmod(folder, 0o700)
+    code, out, err = agent.cli("check", "--config", f"{folder}/config.yaml")
+    assert (code, out) == (2, ""), (code, out, err)
+    assert err.startswith(f"egress-verifier: {folder}/config.yaml: Permission denied, also to root without CAP_DAC_OVERRIDE: ")
+    shutil.rmtree(folder)
+
+
+def test_ordinary_user(agent):
+    """Is told to be root, and nothing of root's rights that could not be given up."""
+    copied = shutil.copy(agent_module.binary(), f"{agent.lab.dir}/egress-verifier")
+    done = subprocess.run(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", copied, "check", "--config",
+                           agent.config_path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done
+    assert "CAP_SYS_ADMIN is missing" in done.stderr and "start it as root" in done.stderr
+    assert "CAP_SETUID" not in done.stderr and "stays user root" not in done.stderr
+    # Lines of a command begin with its name, and say each thing once.
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("egress-verifier: ") for line in lines) and len(set(lines)) == len(lines), lines
+    assert len([line for line in lines if "observing packets needs" in line]) == 1, lines
 
 
 # A terminal
