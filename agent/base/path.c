@@ -22,8 +22,8 @@ static char *resolve(const char *given)
 	if (!resolved)
 		return strcmp(given, known.given) == 0 ? strdup(known.resolved) : NULL;
 	if (strlen(given) < PATH_MAX && strlen(resolved) < PATH_MAX) {
-		strcpy(known.given, given);
-		strcpy(known.resolved, resolved);
+		memcpy(known.given, given, strlen(given) + 1);
+		memcpy(known.resolved, resolved, strlen(resolved) + 1);
 	}
 	return resolved;
 }
