@@ -113,13 +113,8 @@ static void on_gone(void *user)
 	must_end_soon(user, BROKER_GONE_NS);
 }
 
-static void reap(struct parent *parent)
+static void worker_ended(struct parent *parent, int status)
 {
-	int status;
-	pid_t pid = waitpid(parent->worker, &status, WNOHANG);
-
-	if (pid != parent->worker)
-		return;
 	if (WIFEXITED(status)) {
 		parent->status = WEXITSTATUS(status);
 	} else {
@@ -128,6 +123,17 @@ static void reap(struct parent *parent)
 		          strsignal(WTERMSIG(status)), NULL);
 	}
 	loop_stop(parent->loop);
+}
+
+/* All of them: the first process of a container inherits what an exec into it leaves behind. */
+static void reap(struct parent *parent)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == parent->worker)
+			worker_ended(parent, status);
 }
 
 static void take_signal(struct parent *parent, int number)

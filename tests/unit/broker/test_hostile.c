@@ -430,6 +430,56 @@ static void test_broker_dies(void **state)
 	}
 }
 
+/* Of a process that is not the worker, but a child of the broker as an orphan in a container is. */
+struct orphan {
+	pid_t pid;
+	int ends[2];
+};
+
+static int sees_orphan_reaped(void *arg)
+{
+	const struct orphan *orphan = arg;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)orphan->pid);
+	if (write(orphan->ends[1], "x", 1) != 1) /* now it ends */
+		return 1;
+	for (int i = 0; i < 500; i++) {
+		if (access(path, F_OK) < 0)
+			return errno == ENOENT ? 8 : 2;
+		(void)poll(NULL, 0, 10);
+	}
+	return 3;
+}
+
+static void test_orphans_are_reaped(void **state)
+{
+	const struct processes_options options = { .config_path = "/nowhere",
+		                                   .once = true,
+		                                   .lost_status = LOST };
+	struct orphan orphan;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	skip_unless_root();
+	assert_int_equal(pipe(orphan.ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char byte;
+
+		orphan.pid = fork();
+		if (orphan.pid == 0)
+			_exit(read(orphan.ends[0], &byte, 1) == 1 ? 0 : 1);
+		_exit(processes_run(&options, sees_orphan_reaped, &orphan));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 8);
+	close(orphan.ends[0]);
+	close(orphan.ends[1]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -437,6 +487,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_broker_survives_noise, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_worker_dies, set_up, tear_down),
 		cmocka_unit_test(test_broker_dies),
+		cmocka_unit_test(test_orphans_are_reaped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
