@@ -114,7 +114,7 @@ int broker_call(struct broker_request *request, struct broker_reply *reply, int 
 	request->cpu = (uint32_t)sched_getcpu();
 	memset(reply, 0, broker_reply_size(request->operation));
 	if (send(broker_fd, request, broker_request_size(request->operation), MSG_NOSIGNAL) < 0)
-		return -errno;
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	r = await(request, reply, got, &n_got);
 	if (r < 0) {
 		memset(reply, 0, broker_reply_size(request->operation));
@@ -265,6 +265,8 @@ void broker_client_start(int fd)
 
 	broker_fd = fd;
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	/* Questions that nobody takes fill the socket: the next one would wait for ever. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	privileged_set(&through_broker);
 	file_set_opener(ask_file);
 }
