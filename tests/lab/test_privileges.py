@@ -159,6 +159,16 @@ def test_files_that_only_root_may_read(lab, agent):
         lab.delete_pod("late")
 
 
+def test_started_without_standard_descriptors(lab, agent):
+    """What is printed must not end up in the socket between the two, which would have one of these numbers."""
+    agent.launcher = ["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh"]
+    agent.start().wait_ready()
+    for pid in (agent.process.pid, agent.worker()):
+        assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+    agent.wait_state("first", "verified")
+    assert agent.stop() == 0
+
+
 def test_folder_of_namespaces_that_comes_late(lab, agent):
     """Landlock knows only what was there at the start: of a node, the runtime makes /run/netns with the first pod."""
     late = f"{agent.dir}/late"
