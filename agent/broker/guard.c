@@ -17,10 +17,15 @@
 	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | \
 	 RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1))
 
+/* Of a probe at each echo: its own, one per address of a name, and a name server's by UDP twice and by TCP. */
+#define SOCKETS_MAX (ECHOES_MAX * (1 + DNS_ADDRESSES_MAX + 3 * DNS_SERVERS_MAX))
+#define SOCKETS_RATE (ECHO_RATE_PER_S * SOCKETS_MAX)
+#define SOCKETS_BURST (ECHO_BURST * SOCKETS_MAX)
+
 /*
- * Per second, and how many at once. A round of all subjects at every echo, each
- * with a name to resolve and some answers lost, is the most that is ever due;
- * the rest follows from how many subjects and namespaces there can be.
+ * Per second, and how many at once. Probes: no echo is asked more often than
+ * ECHO_RATE_PER_S, however many subjects there are. The rest follows from how
+ * many subjects and namespaces there can be.
  */
 static const struct rate {
 	uint64_t per_second, burst;
@@ -30,7 +35,7 @@ static const struct rate {
 	[BROKER_SEAL] = { 64, 256 }, /* with every reload, also one that was refused */
 	[BROKER_FILE] = { 64, 2 * CONFLIST_FILES_MAX },
 	[BROKER_NETNS] = { 4 * NETNS_MAX, 8 * NETNS_MAX },
-	[BROKER_CONNECT] = { 4 * PROBES_QUEUED_MAX, 8 * PROBES_QUEUED_MAX },
+	[BROKER_CONNECT] = { SOCKETS_RATE, SOCKETS_BURST },
 	[BROKER_NETLINK] = { 8 * NETNS_MAX, 16 * NETNS_MAX },
 	[BROKER_TUNNEL] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },
 	[BROKER_TUNNEL_ANSWER] = { 4 * SUBJECTS_MAX, 8 * SUBJECTS_MAX },

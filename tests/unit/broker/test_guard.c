@@ -314,6 +314,26 @@ static void test_rate(void **state)
 	assert_in_range(granted, 4 + 9, 4 + 10);
 }
 
+/* A worker that was taken over must not flood others from the pods' namespaces. */
+static void test_rate_of_connections(void **state)
+{
+	struct guard guard = sealed();
+	struct moment now = { .mono_ns = 5 * NSEC_PER_SEC };
+	unsigned int granted = 0, needed = ECHOES_MAX * ECHO_RATE_PER_S;
+
+	(void)state;
+	while (guard_rate(&guard, BROKER_CONNECT, &now) == 0)
+		granted++;
+	assert_in_range(granted, ECHOES_MAX * ECHO_BURST, 10000);
+	granted = 0;
+	for (int ms = 0; ms < 10000; ms++) {
+		now.mono_ns += NSEC_PER_MSEC;
+		while (guard_rate(&guard, BROKER_CONNECT, &now) == 0)
+			granted++;
+	}
+	assert_in_range(granted, 10 * needed, 10 * 20 * needed);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -324,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_connect),
 		cmocka_unit_test(test_attach_and_netlink),
 		cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_rate_of_connections),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
