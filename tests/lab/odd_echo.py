@@ -34,6 +34,8 @@ KINDS = {
 PORTS = {kind: 8000 + index for index, kind in enumerate(KINDS)}
 STUN_LIE_PORT = 8478
 CLOSED_PORT = 7
+PIECE = 65536
+BIG = b"192.0.2.1 " * 1048576
 
 
 def targets(kind):
@@ -72,7 +74,7 @@ def answer(kind, path, ip):
     if kind == "html":
         content_type, body = "text/html", f"<html><body><h1>Login</h1>{ip}</body></html>\n".encode()
     elif kind == "big":
-        body = b"192.0.2.1 " * 1048576
+        body = BIG
     elif kind == "empty":
         body = b""
     elif kind == "garbage":
@@ -106,7 +108,10 @@ async def serve_http(fixed, reader, writer):
                 await writer.drain()
                 await asyncio.sleep(1)
         else:
-            writer.write(body)
+            # In pieces: megabytes that nobody reads must not cost the answers of others their time.
+            for begin in range(0, len(body), PIECE):
+                writer.write(body[begin:begin + PIECE])
+                await writer.drain()
         await writer.drain()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError, IndexError):
         pass
