@@ -12,6 +12,7 @@ from parts.witness import Events, unix
 INTERVAL = 0.25
 KIND = "egress-unreachable"
 FLAPS = 20
+QUIET = 1.0  # an interval, but a second at least
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,14 @@ class Watch:
     def __init__(self, agent, pod):
         self.agent, self.pod, self.seen, self.over = agent, pod, [], threading.Event()
         self.thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
         self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
 
     def _run(self):
         while not self.over.wait(0.02):
@@ -51,10 +59,6 @@ class Watch:
                 row = (v["id"], v["state"], v["count"], v["firstSeen"], v["lastSeen"])
                 if not self.seen or row not in [known for _, known in self.seen]:
                     self.seen.append((time.time(), row))
-
-    def stop(self):
-        self.over.set()
-        self.thread.join()
 
     def check(self):
         """Counts and times of one id never go back; a resolved one does not change."""
@@ -118,15 +122,21 @@ def alternate(found):
         assert opened == resolved
 
 
+def only_when_quiet(events, pod, since):
+    """However late a busy machine applies a flap: none ended before the quiet time had passed since its last evidence."""
+    for _, data in events.of("violation.resolved", None, pod, since):
+        assert unix(data["resolved"]) - unix(data["lastSeen"]) >= QUIET - 0.005, data
+
+
 def test_flapping_link(lab, agent, events):
     """Half a second down, half a second up, for 20 s: one long trouble, told once or a few times, never per probe."""
-    begin, watch = time.time(), Watch(agent, "pa")
+    begin = time.time()
     before = agent.metrics()['egress_verifier_violations_total{kind="egress-unreachable",namespace="payments",'
                              'gateway="blue"}']
-    flap(lab, 1.0, FLAPS)
-    agent.wait(lambda: not agent.violations(state="open", pod="pa"), 10, "resolved", 0.05)
-    agent.wait_state("pa", "verified")
-    watch.stop()
+    with Watch(agent, "pa") as watch:
+        flap(lab, 1.0, FLAPS)
+        agent.wait(lambda: not agent.violations(state="open", pod="pa"), 10, "resolved", 0.05)
+        agent.wait_state("pa", "verified")
     found = all_changes(agent, events, "pa", begin)
     rounds = FLAPS * 1.0 / INTERVAL
     print(f"{len(found) // 2} violations in {FLAPS} flaps and {rounds:.0f} rounds: "
@@ -134,6 +144,7 @@ def test_flapping_link(lab, agent, events):
     alternate(found)
     opened = [identity for _, name, identity in found if name == "opened"]
     # The quiet time is a second, as long as a flap: what flaps that fast stays one.
+    only_when_quiet(events, "pa", begin)
     assert len(opened) <= FLAPS // 4
     assert len(set(opened)) == len(opened)
     assert watch.check() == set(opened)
@@ -145,22 +156,22 @@ def test_flapping_link(lab, agent, events):
 
 def test_real_outages_are_told_one_by_one(lab, agent, events):
     """Two seconds down, three up: long enough for both ends, so exactly one violation each."""
-    begin, watch, outages = time.time(), Watch(agent, "pa"), []
-    for _ in range(4):
-        down = time.time()
-        drop(lab, True)
-        came, data = events.wait("violation.opened", KIND, "pa", down)
-        assert came - down <= 5 * INTERVAL
-        agent.wait(lambda: agent.violations(state="open", pod="pa")[0]["count"] >= 6, 5, "a count of 6")
-        drop(lab, False)
-        up = time.time()
-        ended, end = events.wait("violation.resolved", KIND, "pa", down)
-        agent.wait_state("pa", "verified")
-        outages.append((data["id"], came - down, ended - up))
-        assert end["id"] == data["id"] and end["count"] >= 6
-        # From the first round without an answer, which may have been asked before, and late for reasons of its own.
-        assert down - INTERVAL - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
-    watch.stop()
+    begin, outages = time.time(), []
+    with Watch(agent, "pa") as watch:
+        for _ in range(4):
+            down = time.time()
+            drop(lab, True)
+            came, data = events.wait("violation.opened", KIND, "pa", down)
+            assert came - down <= 5 * INTERVAL
+            agent.wait(lambda: agent.violations(state="open", pod="pa")[0]["count"] >= 6, 5, "a count of 6")
+            drop(lab, False)
+            up = time.time()
+            ended, end = events.wait("violation.resolved", KIND, "pa", down)
+            agent.wait_state("pa", "verified")
+            outages.append((data["id"], came - down, ended - up))
+            assert end["id"] == data["id"] and end["count"] >= 6
+            # From the first round without an answer, which may have been asked before, and late for reasons of its own.
+            assert down - INTERVAL - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
     print("outages: told after, ended after: " + ", ".join(f"{a:.2f} {b:.2f} s" for _, a, b in outages))
     found = all_changes(agent, events, "pa", begin)
     alternate(found)
@@ -171,22 +182,23 @@ def test_real_outages_are_told_one_by_one(lab, agent, events):
 
 def test_wrong_address_that_comes_and_goes(lab, agent, events):
     """SNAT wrong for half a second, right for half a second: opens at once, and does not end in between."""
-    begin, watch, kind = time.time(), Watch(agent, "p2"), "wrong-source-address"
-    start = time.monotonic()
-    for number in range(10):
-        at(start, number)
-        lab.snat_wrong_address("blue")
-        at(start, number + 0.5)
-        lab.repair_snat("blue")
-    for pod in ("pa", "p2"):
-        agent.wait(lambda: not agent.violations(state="open", pod=pod), 10, "resolved", 0.05)
-        agent.wait_state(pod, "verified")
-        found = all_changes(agent, events, pod, begin)
-        alternate(found)
-        assert 1 <= len(found) // 2 <= 3, found
-        kinds = {data["kind"] for _, data in events.of("violation.opened", None, pod, begin)}
-        assert kinds == {kind}
-    watch.stop()
+    begin, kind, flaps = time.time(), "wrong-source-address", 10
+    with Watch(agent, "p2") as watch:
+        start = time.monotonic()
+        for number in range(flaps):
+            at(start, number)
+            lab.snat_wrong_address("blue")
+            at(start, number + 0.5)
+            lab.repair_snat("blue")
+        for pod in ("pa", "p2"):
+            agent.wait(lambda: not agent.violations(state="open", pod=pod), 10, "resolved", 0.05)
+            agent.wait_state(pod, "verified")
+            found = all_changes(agent, events, pod, begin)
+            alternate(found)
+            only_when_quiet(events, pod, begin)
+            assert 1 <= len(found) // 2 < flaps, found
+            kinds = {data["kind"] for _, data in events.of("violation.opened", None, pod, begin)}
+            assert kinds == {kind}
     watch.check()
 
 
