@@ -71,6 +71,7 @@ static int run_both(const char *path)
 		return EXIT_USAGE;
 	}
 	bound_heap();
+	processes_detach();
 	return processes_run(&options, run, (void *)path);
 }
 

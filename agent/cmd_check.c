@@ -221,6 +221,7 @@ static int run_both(struct check *check)
 	}
 	log_set_level(LOG_ERROR); /* the table says the rest */
 	log_set_command("egress-verifier");
+	processes_detach();
 	return processes_run(&options, run, check);
 }
 

@@ -1,6 +1,7 @@
 #include "broker/processes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/capabilities.h"
 #include "base/cleanup.h"
@@ -268,4 +270,14 @@ int processes_run(const struct processes_options *options, int (*worker)(void *a
 	}
 	close(pair[1]);
 	return run_broker(&parent, pair[0], &signals);
+}
+
+void processes_detach(void)
+{
+	int nothing = open("/dev/null", O_RDONLY);
+
+	if (nothing > STDIN_FILENO)
+		(void)dup2(nothing, STDIN_FILENO);
+	/* Where the kernel (before 5.9) has no such call they stay, as they would have anyway. */
+	(void)close_range(STDERR_FILENO + 1, ~0U, 0);
 }

@@ -20,3 +20,9 @@ struct processes_options {
  * broker the worker's exit status: both are for exit(3).
  */
 int processes_run(const struct processes_options *options, int (*worker)(void *arg), void *arg);
+
+/*
+ * Before that, in a program of our own: what was inherited of who started it,
+ * beside standard output and error, is closed, and nobody types into the worker.
+ */
+void processes_detach(void);

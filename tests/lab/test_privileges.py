@@ -75,6 +75,16 @@ def test_what_each_process_may(lab, agent):
     assert agent.stop() == 0
 
 
+def test_nothing_is_inherited(lab, agent):
+    """Neither a terminal to type into nor what a careless parent had open."""
+    agent.launcher = ["/bin/sh", "-c", 'exec 7</etc/shadow; exec "$@"', "sh"]
+    agent.start().wait_ready()
+    for pid in (agent.process.pid, agent.worker()):
+        open_files = {number: os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
+        assert open_files["0"] == "/dev/null"
+        assert "/etc/shadow" not in open_files.values()
+
+
 @pytest.mark.parametrize("which", ["worker", "broker"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_one_process_dies(lab, agent, which, number):
