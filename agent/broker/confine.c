@@ -201,14 +201,14 @@ struct ruleset {
  * What libraries open when they are first used, and what the kernel tells. Of
  * /proc all: its folders are made anew whenever the kernel likes, so a rule for
  * /proc/self would not last; Landlock itself keeps other processes' secrets.
- * /etc/ssl holds private keys too, so not all of it.
+ * /etc/ssl holds private keys too, so not all of it, and /etc/cni/net.d a plugin's
+ * token: of that folder the broker opens what is a CNI configuration.
  */
 static const char *const system_paths[] = {
 	"/proc",
 	"/sys/devices/system/cpu",
 	"/dev/null",
 	"/dev/urandom",
-	"/etc/cni/net.d",
 	"/etc/gnutls",
 	"/etc/hosts",
 	"/etc/localtime",

@@ -33,7 +33,7 @@ static const struct rate {
 	[BROKER_SETUP] = { 8, 64 },
 	[BROKER_LISTEN] = { 1, 2 * LISTENERS_MAX },
 	[BROKER_SEAL] = { 64, 256 }, /* with every reload, also one that was refused */
-	[BROKER_FILE] = { 64, 2 * CONFLIST_FILES_MAX },
+	[BROKER_FILE] = { 4 * CONFLIST_FILES_MAX, 8 * CONFLIST_FILES_MAX },
 	[BROKER_NETNS] = { 4 * NETNS_MAX, 8 * NETNS_MAX },
 	[BROKER_CONNECT] = { SOCKETS_RATE, SOCKETS_BURST },
 	[BROKER_NETLINK] = { 8 * NETNS_MAX, 16 * NETNS_MAX },

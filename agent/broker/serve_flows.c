@@ -42,8 +42,11 @@ int serve_flows_start(struct serve *serve, struct broker_reply *reply, struct se
 	flow_loader_source(serve->loader, &source);
 	slots = fcntl(source.slots_fd, F_DUPFD_CLOEXEC, 0);
 	ring = fcntl(source.ring_fd, F_DUPFD_CLOEXEC, 0);
-	if (slots < 0 || ring < 0)
-		return -errno;
+	if (slots < 0 || ring < 0) {
+		r = -errno;
+		(void)serve_flows_stop(serve, true); /* to be asked again */
+		return r;
+	}
 	stats = flow_loader_stats(serve->loader);
 	reply->flows.cpus = source.cpus;
 	reply->flows.slots = source.slots;
