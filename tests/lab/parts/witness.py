@@ -42,10 +42,13 @@ class Events:
             pass  # the agent ended
 
     def of(self, name, kind=None, pod=None, since=0.0):
-        """[(when it came, data)] of events "violation.opened" and the like."""
+        """[(when it came, data)] of events "violation.opened" and the like, that came and happened since then:
+        the end of what a test before this one did may still be on its way."""
         with self.changed:
             came = list(self.came)
+        happened = {"violation.resolved": "resolved", "subject.state_changed": "since"}.get(name)
         return [(at, data) for at, event, data in came if event == name and at >= since
+                and (happened is None or unix(data[happened]) >= since)
                 and kind in (None, data.get("kind")) and pod in (None, agent_module.pod_of(data))]
 
     def wait(self, name, kind=None, pod=None, since=0.0, timeout=5.0):
