@@ -402,13 +402,20 @@ def clean():
 
 def command_shell(place):
     with Lab() as lab:
+        if not os.path.exists(f"{host.NETNS_DIR}/ev{lab.number}-{place}"):
+            sys.exit(f"lab.py: {place}: no such node or pod")
         print(f"lab {lab.number}: {lab.dir}; in {place}; the shell's end is the lab's end", flush=True)
+        os.environ["PATH"] = f"{os.path.dirname(agent_module.binary())}:{os.environ['PATH']}"
+        if place == layout.WORKER and agent_module.have_binary():
+            agent = lab.agent(start=False)
+            print(f"try: egress-verifier check --config {agent.config_path}", flush=True)
         child = os.fork()
         if child == 0:
             os.environ["PS1"] = f"ev{lab.number}-{place}# "
             enter(lab.number, place, ["/bin/bash", "--norc"])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def command_up():
@@ -452,13 +459,15 @@ def main():
     execute.add_argument("place")
     execute.add_argument("argv", nargs=argparse.REMAINDER)
     args = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("lab.py: must be root, for network namespaces")
     if args.command == "exec":
         enter(args.number, args.place, [word for word in args.argv if word != "--"] or ["/bin/bash"])
     if args.command == "clean":
         print("removed:", " ".join(map(str, clean())) or "nothing")
     actions = {"shell": lambda: command_shell(args.place), "up": command_up, "status": command_status,
                "down": lambda: command_down(args.number), "clean": lambda: None}
-    actions[args.command]()
+    sys.exit(actions[args.command]())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 
 import lab as lab_module
 from lab import Lab
+from parts import agent as agent_module
 from parts import host, layout
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -67,6 +68,18 @@ def test_command_line(lab):
     finally:
         subprocess.run([*program, "down", number], check=True, timeout=30)
     assert leftovers(int(number)) == []
+
+
+def test_shell():
+    """Has the product within reach, ends as its shell ends, and knows which places there are."""
+    def shell(*place, stdin=""):
+        return subprocess.run([sys.executable, f"{FOLDER}/lab.py", "shell", *place], input=stdin,
+                              capture_output=True, text=True, check=False, timeout=60)
+    done = shell(stdin="command -v egress-verifier; exit 5\n")
+    assert done.returncode == 5 and done.stdout.splitlines()[-1] == agent_module.binary(), done
+    assert "try: egress-verifier check --config " in done.stdout
+    done = shell("nope")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "lab.py: nope: no such node or pod\n")
 
 
 # The product's surroundings
