@@ -389,8 +389,10 @@ def test_inventory_that_vanishes_and_comes_back(lab, agent, events):
         os.mkdir(lab.inventory_path)
         not_ready(agent, f"{re.escape(lab.inventory_path)}: Is a directory")
         os.rmdir(lab.inventory_path)
+        before = len(agent.log())
         os.rename(lab.inventory_path + ".away", lab.inventory_path)
         ready(agent)
+        said(agent, before, f' info inventory read again file="{re.escape(lab.inventory_path)}"$')
         lab.write_objects()
     # And it is read again, not only remembered.
     lab.edit_sgc("blue", prefix="203.0.113.64/28")
