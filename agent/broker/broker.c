@@ -15,8 +15,7 @@ struct broker {
 	struct loop_source source;
 	int fd;       /* owned */
 	uint32_t cpu; /* the only one it runs on; UINT32_MAX: any */
-	void (*gone)(void *user);
-	void *user;
+	struct broker_events events;
 	struct serve serve;
 	/* Here and not on the stack: some kB each, and what was not filled stays zero. */
 	struct broker_request request;
@@ -105,12 +104,14 @@ static void answer(struct broker *broker, size_t len)
 	close_all(&fds);
 	if (r < 0)
 		log_warn("a reply to the worker was lost", "reason", strerror(-r), NULL);
+	if (guard_again(&broker->serve.guard))
+		broker->events.reload(broker->events.user);
 }
 
 static void end(struct broker *broker)
 {
 	loop_remove(&broker->source);
-	broker->gone(broker->user);
+	broker->events.gone(broker->events.user);
 }
 
 /* One in a turn: the worker waits for its answer before it asks again, and the loop has timers too. */
@@ -131,7 +132,7 @@ static int on_request(struct loop_source *source, uint32_t events)
 }
 
 int broker_new(struct loop *loop, int fd, const struct broker_options *options,
-               void (*gone)(void *user), void *user, struct broker **out)
+               const struct broker_events *events, struct broker **out)
 {
 	cleanup(broker_freep) struct broker *broker = calloc(1, sizeof(*broker));
 	int r;
@@ -142,8 +143,7 @@ int broker_new(struct loop *loop, int fd, const struct broker_options *options,
 	}
 	broker->fd = fd;
 	broker->cpu = UINT32_MAX;
-	broker->gone = gone;
-	broker->user = user;
+	broker->events = *events;
 	r = serve_init(&broker->serve, loop, options);
 	r = r ?: loop_add(loop, &broker->source, fd, EPOLLIN, on_request);
 	if (r < 0)
@@ -163,7 +163,8 @@ struct broker *broker_free(struct broker *broker)
 	return NULL;
 }
 
-void broker_reopen(struct broker *broker)
+void broker_reload(struct broker *broker)
 {
-	guard_reopen(&broker->serve.guard);
+	if (guard_reopen(&broker->serve.guard))
+		broker->events.reload(broker->events.user);
 }

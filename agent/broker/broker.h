@@ -18,11 +18,17 @@ struct broker_options {
 	bool once;               /* check: packet programs of its own, which go with it */
 };
 
-/* Answers on `fd` (owned from now on); `gone` is called when nobody is there any more. */
+struct broker_events {
+	void *user;
+	void (*gone)(void *user);   /* nobody is there any more */
+	void (*reload)(void *user); /* the worker may be told to read its configuration again */
+};
+
+/* Answers on `fd` (owned from now on). */
 int broker_new(struct loop *loop, int fd, const struct broker_options *options,
-               void (*gone)(void *user), void *user, struct broker **out);
+               const struct broker_events *events, struct broker **out);
 /* What is attached stays and counts on, unless the worker said otherwise or `once` is set. */
 struct broker *broker_free(struct broker *broker);
 
-/* The operator wants the configuration read again: it may name other things now. */
-void broker_reopen(struct broker *broker);
+/* The operator wants the configuration read again, now or when a reading that goes on has ended. */
+void broker_reload(struct broker *broker);

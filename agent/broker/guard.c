@@ -118,11 +118,23 @@ void guard_seal(struct guard *guard)
 	guard->state = GUARD_SEALED;
 }
 
-/* Before the first seal everything is open anyway. */
-void guard_reopen(struct guard *guard)
+/* What is being read now may be older than the file that the second signal is about. */
+bool guard_reopen(struct guard *guard)
 {
-	if (guard->state == GUARD_SEALED)
-		guard->state = GUARD_OPEN;
+	if (guard->state != GUARD_SEALED) {
+		guard->again = true;
+		return false;
+	}
+	guard->state = GUARD_OPEN;
+	return true;
+}
+
+bool guard_again(struct guard *guard)
+{
+	if (!guard->again || guard->state != GUARD_SEALED)
+		return false;
+	guard->again = false;
+	return guard_reopen(guard);
 }
 
 int guard_listen(const struct guard *guard, const struct listener_address *address)

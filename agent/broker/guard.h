@@ -24,6 +24,7 @@ struct guard {
 	const char *config_path; /* borrowed */
 	struct broker_setup setup;
 	bool has_setup;
+	bool again; /* another SIGHUP came before the last one's setup was sealed */
 	struct guard_bucket {
 		uint64_t filled_ns; /* monotonic; 0: never asked for */
 		uint64_t tokens;    /* in thousandths */
@@ -39,7 +40,10 @@ int guard_rate(struct guard *guard, uint32_t operation, const struct moment *now
 /* 0: taken over; -EPERM: not now, or not that; -EINVAL: texts without end, relative paths, too many. */
 int guard_setup(struct guard *guard, const struct broker_setup *setup);
 void guard_seal(struct guard *guard);
-void guard_reopen(struct guard *guard);
+/* The operator's SIGHUP. False: not now, it is kept until the seal; see guard_again(). */
+bool guard_reopen(struct guard *guard);
+/* After a seal: a SIGHUP was kept, and is taken now. */
+bool guard_again(struct guard *guard);
 
 /* Each 0 or -EPERM; -EINVAL for what is no path, address or port at all. */
 int guard_listen(const struct guard *guard, const struct listener_address *address);

@@ -110,6 +110,11 @@ static int on_deadline(struct timer *timer)
 	return 0;
 }
 
+static void on_reload(void *user)
+{
+	(void)kill(((struct parent *)user)->worker, SIGHUP);
+}
+
 static void on_gone(void *user)
 {
 	must_end_soon(user, BROKER_GONE_NS);
@@ -145,8 +150,7 @@ static void take_signal(struct parent *parent, int number)
 		reap(parent);
 		return;
 	case SIGHUP:
-		broker_reopen(parent->broker);
-		(void)kill(parent->worker, SIGHUP);
+		broker_reload(parent->broker);
 		return;
 	default:
 		must_end_soon(parent, BROKER_STOP_NS);
@@ -168,6 +172,7 @@ static int on_signal(struct loop_source *source, uint32_t events)
 
 static int prepare(struct parent *parent, int fd, const sigset_t *signals)
 {
+	const struct broker_events events = { parent, on_gone, on_reload };
 	const struct broker_options options = { .config_path = parent->options->config_path,
 		                                .once = parent->options->once };
 	int r;
@@ -178,7 +183,7 @@ static int prepare(struct parent *parent, int fd, const sigset_t *signals)
 		close(fd);
 		return r;
 	}
-	r = broker_new(parent->loop, fd, &options, on_gone, parent, &parent->broker);
+	r = broker_new(parent->loop, fd, &options, &events, &parent->broker);
 	if (r < 0)
 		return r;
 	parent->signal_fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -7,6 +7,7 @@
 #undef NDEBUG
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,6 +35,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void stop(void *user)
 {
 	loop_stop(user);
+}
+
+/* Only an operator's signal leads to it. */
+static void never(void *user)
+{
+	(void)user;
+	assert(false);
 }
 
 static void send_setup(int fd)
@@ -101,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct broker_options options = { .config_path = "/nowhere/config.yaml",
 		                                .once = true };
+	struct broker_events events = { .gone = stop, .reload = never };
 	uint32_t operation[MESSAGES_MAX];
 	struct broker *broker;
 	struct loop *loop;
@@ -109,7 +118,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
 	assert(loop_new(&loop) == 0);
-	assert(broker_new(loop, pair[0], &options, stop, loop, &broker) == 0);
+	events.user = loop;
+	assert(broker_new(loop, pair[0], &options, &events, &broker) == 0);
 	send_setup(pair[1]);
 	n = send_messages(pair[1], data, size, operation);
 	shutdown(pair[1], SHUT_WR);

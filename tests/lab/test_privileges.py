@@ -85,6 +85,17 @@ def test_nothing_is_inherited(lab, agent):
         assert "/etc/shadow" not in open_files.values()
 
 
+def test_last_of_many_reloads_counts(lab, agent):
+    """A signal that comes while the file is being read is about a newer one."""
+    agent.start().wait_ready()
+    for last in range(2, 12):
+        for seconds in (1, last):
+            agent.write_config(probe={"interval": f"{seconds}s"})
+            agent.reload()
+        agent.wait(lambda n=last: agent.get("/v1/status")["intervalSeconds"] == n, 5, f"an interval of {last} s")
+    assert "not reloaded" not in agent.log()
+
+
 @pytest.mark.parametrize("which", ["worker", "broker"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_one_process_dies(lab, agent, which, number):

@@ -334,6 +334,34 @@ static void test_rate_of_connections(void **state)
 	assert_in_range(granted, 10 * needed, 10 * 20 * needed);
 }
 
+/* One that comes while another is being followed is followed after it: the file may be newer. */
+static void test_signals_are_not_lost(void **state)
+{
+	struct guard guard;
+	struct broker_setup setup = usual();
+
+	(void)state;
+	guard_init(&guard, CONFIG);
+	assert_false(guard_reopen(&guard)); /* the worker does not listen yet */
+	assert_false(guard_again(&guard));
+	assert_int_equal(guard_setup(&guard, &setup), 0);
+	guard_seal(&guard);
+	assert_true(guard_again(&guard));
+	assert_false(guard_again(&guard));
+	assert_int_equal(guard.state, GUARD_OPEN);
+
+	assert_false(guard_reopen(&guard));
+	assert_false(guard_reopen(&guard));
+	assert_int_equal(guard_setup(&guard, &setup), 0);
+	guard_seal(&guard);
+	assert_true(guard_again(&guard));
+	guard_seal(&guard);
+	assert_false(guard_again(&guard));
+	assert_true(guard_reopen(&guard));
+	guard_seal(&guard);
+	assert_false(guard_again(&guard));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -343,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_connect),
 		cmocka_unit_test(test_attach_and_netlink),
+		cmocka_unit_test(test_signals_are_not_lost),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_rate_of_connections),
 	};
