@@ -205,7 +205,7 @@ static int build(struct agent *agent, char error[static 512])
 		return fail(error, "inventory", r);
 	r = agent_flows_start(agent);
 	if (r < 0)
-		return fail(error, "flows", r);
+		return fail(error, agent->bpf_error[0] ? agent->bpf_error : "flows", r);
 
 	error[0] = '\0';
 	r = agent_probes_start(agent, error);

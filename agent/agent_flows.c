@@ -247,6 +247,8 @@ int agent_flows_start(struct agent *agent)
 	r = flow_client_new(&error, &agent->packets);
 	if (r < 0) {
 		snprintf(agent->bpf_error, sizeof(agent->bpf_error), "%s", error.text);
+		if (r == -EBUSY)
+			return r;
 		log_error("no packets are observed", "reason", error.text, NULL);
 		return 0; /* probes and live configuration still tell something */
 	}

@@ -4,12 +4,27 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "flow/pins.h"
 #include "flow/source.h"
 #include "io/netns.h"
+
+/* An agent that was told to end may be at it. */
+static int start_soon(const struct flow_options *options, struct flow_loader_error *error,
+                      struct flow_loader **loader)
+{
+	const struct timespec pause = { .tv_nsec = BROKER_LISTEN_PAUSE_MS * NSEC_PER_MSEC };
+	int r = flow_loader_new(options, error, loader);
+
+	for (int i = 0; r == -EBUSY && i < BROKER_LISTEN_TRIES; i++) {
+		(void)nanosleep(&pause, NULL);
+		r = flow_loader_new(options, error, loader);
+	}
+	return r;
+}
 
 static int start(struct serve *serve, struct flow_loader_error *error)
 {
@@ -21,7 +36,7 @@ static int start(struct serve *serve, struct flow_loader_error *error)
 		snprintf(once, sizeof(once), PINS_ONCE "%d", (int)getpid());
 		options.instance = once;
 	}
-	return flow_loader_new(&options, error, &serve->loader);
+	return start_soon(&options, error, &serve->loader);
 }
 
 int serve_flows_start(struct serve *serve, struct broker_reply *reply, struct serve_fds *fds)

@@ -159,6 +159,9 @@ static int load(struct flow_loader *loader, const struct flow_options *options,
 		return flow_loader_fail(error, r, "%s: cannot lock its directory: %s",
 		                        loader->pins.root, strerror(-r));
 	r = pins_hold(&loader->pins, &loader->held_fd);
+	if (r == -EBUSY)
+		return flow_loader_fail(error, r, "%s: another agent of this node runs",
+		                        loader->pins.root);
 	if (r < 0)
 		return flow_loader_fail(error, r, "%s: cannot hold it: %s", loader->pins.root,
 		                        strerror(-r));

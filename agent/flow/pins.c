@@ -141,8 +141,8 @@ int pins_hold(const struct pins *pins, int *out)
 	if (r < 0)
 		return r;
 	fd = open(pins->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_SH) < 0)
-		return -errno;
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	*out = take_fd(&fd);
 	return 0;
 }

@@ -35,7 +35,9 @@ int pins_find(const char *bpffs, const char *instance, struct pins *out);
 
 /*
  * Says that somebody serves the instance for as long as *fd is open, and makes
- * its directories again if they were taken for a dead one's meanwhile.
+ * its directories again if they were taken for a dead one's meanwhile. -EBUSY:
+ * somebody else does. Two would number different pods alike, and each event is
+ * read once.
  */
 int pins_hold(const struct pins *pins, int *fd);
 /* Removes the instances whose names begin so and that nobody holds. */

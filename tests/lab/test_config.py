@@ -147,6 +147,20 @@ def test_address_that_cannot_be_had(lab, agent, events, tmp_path, where, why):
     assert agent.wait_state("pa", "verified")["flowsObserved"]
 
 
+def test_second_agent_of_a_node(lab, agent, tmp_path):
+    """With an address of its own: two would give different pods the same number, and share what each must read."""
+    path, before = str(tmp_path / "config.yaml"), world(lab, agent)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(listening(lab, f"unix:{tmp_path}/agent.sock"))
+    code, out, err = agent.cli("agent", "--config", path, timeout=20)
+    assert (code, out) == (2, ""), (code, out, err)
+    assert err == "egress-verifier: /sys/fs/bpf/egress-verifier/w1: another agent of this node runs: Device or resource busy\n"
+    assert world(lab, agent) == before and os.listdir(tmp_path) == ["config.yaml"]
+    # check is no second one, and the first one goes on.
+    assert "payments/pa" in agent.cli("check")[1]
+    assert agent.wait_state("pa", "verified")["flowsObserved"]
+
+
 # Reading it again
 
 
