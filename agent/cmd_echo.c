@@ -22,6 +22,7 @@
 #include "probe/echo.h"
 
 #define DEFAULT_PORT "8080"
+#define TOO_MANY "more addresses than can be served"
 
 struct echo {
 	struct loop *loop;
@@ -35,11 +36,11 @@ struct echo {
 static void help(FILE *out)
 {
 	fprintf(out,
-	        "usage: egress-verifier echo --listen ADDR[:PORT] [--listen ADDR[:PORT]…]\n\n"
+	        "usage: egress-verifier echo --listen ADDR[:PORT]…\n\n"
 	        "Answers every request with the address it came from.\n\n"
 	        "  --listen ADDR[:PORT]  an address of this machine, 0.0.0.0 or [::] "
 	        "(port " DEFAULT_PORT ");\n"
-	        "                        up to %d times, TCP and UDP on each\n\n"
+	        "                        up to %d of them, TCP and UDP on each\n\n"
 	        "  HTTP  any path: the address as a line; /json or ?format=json: {\"ip\":\"…\"};\n"
 	        "        /trace: lines ip=…, port=…\n"
 	        "  UDP   the address as a line to any datagram of 2 bytes (IPv6: 11) or more,\n"
@@ -230,13 +231,16 @@ int cmd_echo(int argc, char **argv)
 		if (option != 'l')
 			return EXIT_USAGE; /* getopt named the option */
 		if (n == LISTENERS_MAX)
-			return usage_error("--listen: more often than can be served", optarg);
+			return usage_error(TOO_MANY, optarg);
 		listen[n++] = optarg;
 	}
-	if (optind < argc)
-		return usage_error("unexpected argument", argv[optind]);
 	if (n == 0)
 		return usage_error("--listen ADDR[:PORT] is missing", NULL);
+	for (; optind < argc; optind++) {
+		if (n == LISTENERS_MAX)
+			return usage_error(TOO_MANY, argv[optind]);
+		listen[n++] = argv[optind];
+	}
 
 	status = run(&echo, listen, n);
 	echo_close(&echo);

@@ -313,7 +313,8 @@ def test_echo_serves_many_at_once(lab):
 
 
 def test_echo_ends_by_sigterm(lab):
-    second = lab.start("world", [agent_module.binary(), "echo", "--listen", f"{ECHO}:4000"], "echo-second")
+    second = lab.start("world", [agent_module.binary(), "echo", "--listen", f"{ECHO}:4000", f"{ECHO}:4001"], "echo-second")
+    wait_tcp(lab.world.net, ECHO, 4001)
     wait_tcp(lab.world.net, ECHO, 4000)
     # The port is taken: one line, and no half of it serves.
     third = lab.start("world", [agent_module.binary(), "echo", "--listen", f"{ECHO}:4000"], "echo-third",
