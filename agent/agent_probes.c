@@ -122,6 +122,7 @@ static void start(struct agent *agent, const struct schedule_probe *due)
 	}
 	if (due->skip || r < 0) {
 		probe_result_skipped(agent->prober, &request, why, &skipped);
+		skipped.http_status = due->paused ? 429 : 0;
 		agent->probes_skipped++;
 		take_result(agent, &skipped);
 	}

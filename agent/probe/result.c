@@ -41,6 +41,12 @@ const char *probe_phase_name(enum probe_phase phase)
 	return phase < _PROBE_PHASE_MAX ? phase_names[phase] : "unknown";
 }
 
+enum probe_outcome probe_result_shown(const struct probe_result *result)
+{
+	return result->outcome == PROBE_SKIPPED && result->http_status ? PROBE_RATE_LIMITED
+	                                                               : result->outcome;
+}
+
 void probe_result_set_detail(struct probe_result *result, const char *text)
 {
 	size_t n = 0;

@@ -55,7 +55,7 @@ struct probe_result {
 	struct ip peer; /* address that was asked; all zero when none was found */
 	uint16_t peer_port;
 	struct ip observed;     /* with PROBE_ANSWERED */
-	uint16_t http_status;   /* 0: none */
+	uint16_t http_status;   /* 0: none; of one that was skipped: the answer that it waits for */
 	uint32_t retry_after_s; /* with PROBE_RATE_LIMITED */
 	struct moment started, finished;
 	char detail[96]; /* one printable line for people; "" when there is nothing to add */
@@ -63,5 +63,7 @@ struct probe_result {
 
 const char *probe_outcome_name(enum probe_outcome outcome); /* "connect-timeout": label and API */
 const char *probe_phase_name(enum probe_phase phase); /* "firstByte": API; metrics use it too */
+/* What to tell people: until the pause that it asked for is over, an echo has nothing else to say. */
+enum probe_outcome probe_result_shown(const struct probe_result *result);
 /* Cut to one printable line. */
 void probe_result_set_detail(struct probe_result *result, const char *text);

@@ -241,6 +241,8 @@ uint64_t schedule_request(struct schedule *schedule, uint32_t subject, uint64_t 
 
 /* What is due */
 
+static const char paused[] = "the echo asked for a pause (429)";
+
 /* The first echo in the slot's order that can be asked or must be given up now; -1: none. */
 static int pick_echo(const struct schedule *schedule, const struct slot *slot, uint64_t now_ns,
                      const char **skip)
@@ -254,7 +256,7 @@ static int pick_echo(const struct schedule *schedule, const struct slot *slot, u
 			continue;
 		*skip = NULL;
 		if (now_ns < slot->paused_until_ns[echo])
-			*skip = "the echo asked for a pause (429)";
+			*skip = paused;
 		else if (!bucket_ready(&schedule->buckets[echo]) && overdue)
 			*skip = "over the budget of requests to this echo";
 		if (*skip || bucket_ready(&schedule->buckets[echo]))
@@ -319,6 +321,7 @@ bool schedule_next(struct schedule *schedule, uint64_t now_ns, struct schedule_p
 		.echo = (uint16_t)echo,
 		.skip = skip != NULL,
 		.why = skip,
+		.paused = skip == paused,
 	};
 	return true;
 }

@@ -37,6 +37,7 @@ struct schedule_probe {
 	uint16_t echo;
 	bool skip;       /* do not ask: record it as PROBE_SKIPPED and report it done */
 	const char *why; /* with skip; constant */
+	bool paused;     /* with skip: for the echo's answer that there were too many */
 };
 
 int schedule_new(const struct schedule_settings *settings, uint64_t now_ns, struct schedule **out);

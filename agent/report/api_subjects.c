@@ -72,7 +72,7 @@ static void write_echo(struct encode *e, const struct judge_settings *settings,
 	encode_object(e, NULL);
 	encode_text(e, "echo", settings->echo_name[result->echo]);
 	encode_text(e, "transport", result->udp ? "udp" : "tcp");
-	encode_text(e, "outcome", probe_outcome_name(result->outcome));
+	encode_text(e, "outcome", probe_outcome_name(probe_result_shown(result)));
 	if (result->outcome == PROBE_ANSWERED)
 		encode_ip(e, "address", &result->observed);
 	else

@@ -100,7 +100,7 @@ struct witness witness_of(const struct subject *subject, const struct probe_resu
 		.echo = result->echo,
 		.peer_port = result->peer_port,
 		.udp = result->udp,
-		.outcome = (uint8_t)result->outcome,
+		.outcome = (uint8_t)probe_result_shown(result),
 		.phase = (uint8_t)result->phase,
 		.peer = result->peer,
 		.started_us = result->started.wall_us,

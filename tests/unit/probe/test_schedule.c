@@ -185,6 +185,7 @@ static void backs_off_when_asked(void **state)
 					limited_at = now;
 				else if (probe.echo == 1 && !probe.skip)
 					resumed_at = now;
+				assert_int_equal(probe.paused, probe.skip);
 				other += probe.echo == 0;
 				schedule_done(schedule, &probe,
 				              limit        ? PROBE_RATE_LIMITED

@@ -334,7 +334,8 @@ static inline struct probe_result answer_of(const struct world *w, uint16_t echo
 	says = equals ? equals + 1 : says;
 	result.peer = ip_of(peer);
 	if (says[0] == '!') {
-		result.outcome = outcome_of(says + 1);
+		result.http_status = strcmp(says, "!paused") == 0 ? 429 : 0;
+		result.outcome = outcome_of(result.http_status ? "skipped" : says + 1);
 		if (result.outcome == PROBE_RESOLVE_FAILED ||
 		    result.outcome == PROBE_RESOLVE_TIMEOUT) {
 			result.phase = PROBE_RESOLVE;
