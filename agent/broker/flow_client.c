@@ -213,14 +213,3 @@ bool flow_client_is_attached(const struct flow_client *client, uint32_t number)
 	return number < SUBJECTS_MAX && client->subject[number].claimed &&
 	       client->subject[number].owner;
 }
-
-struct flow_loader_stats flow_client_stats(const struct flow_client *client)
-{
-	return (struct flow_loader_stats){
-		.tcx = client->told.tcx,
-		.adopted = client->told.adopted,
-		.stale = client->told.stale,
-		.cpus = client->told.cpus,
-		.slots = client->told.slots,
-	};
-}

@@ -28,4 +28,3 @@ int flow_client_attach_cgroup(struct flow_client *client, uint32_t number, const
                               const char *cgroup_path, struct flow_loader_error *error);
 void flow_client_detach(struct flow_client *client, uint32_t number);
 bool flow_client_is_attached(const struct flow_client *client, uint32_t number);
-struct flow_loader_stats flow_client_stats(const struct flow_client *client);

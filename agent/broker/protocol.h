@@ -117,8 +117,7 @@ struct broker_request {
 /* Descriptors: the slots' map, the ring. */
 struct broker_flows {
 	uint32_t cpus, slots, ring_bytes;
-	uint64_t stale;
-	bool tcx, adopted;
+	bool adopted;
 };
 
 struct broker_adopted {

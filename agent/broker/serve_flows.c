@@ -43,7 +43,6 @@ int serve_flows_start(struct serve *serve, struct broker_reply *reply, struct se
 {
 	cleanup(fd_closep) int slots = -1, ring = -1;
 	struct flow_loader_error error = { "" };
-	struct flow_loader_stats stats;
 	struct flow_source source;
 	int r;
 
@@ -62,13 +61,10 @@ int serve_flows_start(struct serve *serve, struct broker_reply *reply, struct se
 		(void)serve_flows_stop(serve, true); /* to be asked again */
 		return r;
 	}
-	stats = flow_loader_stats(serve->loader);
 	reply->flows.cpus = source.cpus;
 	reply->flows.slots = source.slots;
 	reply->flows.ring_bytes = source.ring_bytes;
 	reply->flows.adopted = source.adopted;
-	reply->flows.tcx = stats.tcx;
-	reply->flows.stale = stats.stale;
 	fds->fd[fds->n++] = take_fd(&slots);
 	fds->fd[fds->n++] = take_fd(&ring);
 	return 0;
