@@ -1,0 +1,47 @@
+/*
+ * Which API server, and as whom: a kubeconfig, or the pod's service account.
+ *
+ * Of a kubeconfig its current context: certificate authority, and one of token, token file
+ * and client certificate, each inline or as a file. What would run a program or
+ * switch the verification off (exec, auth-provider, insecure-skip-tls-verify) is
+ * refused with a sentence: the agent is nothing that should do it. Plain http is
+ * refused, too.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/ip.h"
+#include "io/yaml.h"
+
+/* "/var/run/secrets/kubernetes.io/serviceaccount": kubelet's, for every pod. */
+#define KUBE_SERVICE_ACCOUNT_DIRECTORY "/var/run/secrets/kubernetes.io/serviceaccount"
+
+/* Files that credentials come from; each NULL when it is inline or not used. */
+enum kube_file {
+	KUBE_FILE_CA,
+	KUBE_FILE_TOKEN,
+	KUBE_FILE_CERTIFICATE,
+	KUBE_FILE_KEY,
+	_KUBE_FILE_MAX
+};
+
+struct kube_server {
+	char *url; /* owned, as every pointer here; "https://10.0.0.1:443", without a slash at the end */
+	char *host; /* as in the URL, without brackets */
+	uint16_t port;
+	bool has_address; /* the host is a literal address: */
+	struct ip address;
+	char *tls_name;             /* verified instead of the host; NULL: the host */
+	char *file[_KUBE_FILE_MAX]; /* absolute paths */
+	char *data[_KUBE_FILE_MAX]; /* the contents, inline; PEM, or the token's text */
+};
+
+/* On failure `error` holds one line that names the input and what was expected. */
+int kube_server_in_cluster(struct kube_server *out, char error[static 512]);
+int kube_server_load(const char *kubeconfig, struct kube_server *out, char error[static 512]);
+/* The same of bytes; `path` names them and gives the folder of relative files. */
+int kube_server_parse(const char *data, size_t len, const char *path, struct kube_server *out,
+                      char error[static 512]);
+void kube_server_clear(struct kube_server *server);
