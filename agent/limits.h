@@ -181,6 +181,56 @@
 /* Counters of a tunnel change without notification; its faults show after 180 s. */
 #define LIVE_TUNNEL_INTERVAL_NS (10ULL * 1000000000ULL)
 
+/* Credentials are read again when they are older: kubelet renews a token at 80 % of its hour at least. */
+#define KUBE_CREDENTIALS_NS (60ULL * 1000000000ULL)
+/* Bytes of a token: a service account's has 1 kB, one of an identity provider with many groups 8. */
+#define KUBE_TOKEN_MAX (16u << 10)
+/* Bytes of certificates: etcd takes no larger ConfigMap; all authorities that browsers know are 220 kB. */
+#define KUBE_PEM_MAX (1u << 20)
+/* A request to the API server that is no stream; its own bound for what is no watch is 60 s. */
+#define KUBE_TIMEOUT_NS (30ULL * 1000000000ULL)
+/* Of that, or of a stream: until TLS is up. To ask for the server's name. */
+#define KUBE_CONNECT_NS (10ULL * 1000000000ULL)
+#define KUBE_RESOLVE_NS (5ULL * 1000000000ULL)
+/* Bytes of an answer that tells what went wrong: a Status of all causes is a few kB. */
+#define KUBE_STATUS_MAX (64u << 10)
+/* Texts of warnings that were logged: the server has one for each deprecated resource, of which we ask seven. */
+#define KUBE_WARNINGS_MAX 16
+
+/* "spec.nodeName=" and more, with a node's name of at most 253. */
+#define KUBE_SELECTOR_MAX 384
+/* A list that the API server said nothing of for so long is not to be relied on: bookmarks come every minute. */
+#define SOURCE_STALE_NS (90ULL * 1000000000ULL)
+
+/* Kubernetes: names of objects (RFC 1123 subdomain) and of namespaces (label). */
+#define KUBE_NAME_MAX 253
+#define KUBE_LABEL_MAX 63
+/* Bytes of an event's reason, action and instance; of its note (kubernetes, pkg/apis/core/validation/events.go); of all of it. */
+#define KUBE_EVENT_TEXT_MAX 128
+#define KUBE_EVENT_NOTE_MAX 1024
+#define KUBE_EVENT_BYTES_MAX (16u << 10)
+/* Different events that are remembered, at about 1.5 kB each: a violation of every subject, told of its pod and its gateway. */
+#define KUBE_EVENT_SERIES_MAX 1024
+/* Events that wait for the API server: every pod of a node and its gateway. Twelve tries of one take six minutes. */
+#define KUBE_EVENTS_QUEUED_MAX 512
+#define KUBE_EVENT_TRIES 12
+/* A repeat within this belongs to the series, which ends after it; a series is told anew this often (client-go's figures). */
+#define KUBE_EVENT_SERIES_NS (360ULL * 1000000000ULL)
+#define KUBE_EVENT_REFRESH_NS (1800ULL * 1000000000ULL)
+/* The API server forgets an event after an hour (--event-ttl): its name is free again. */
+#define KUBE_EVENT_KEPT_NS (3600ULL * 1000000000ULL)
+/* New events of one object: client-go's budget. Objects that have one; the oldest gives way. */
+#define KUBE_EVENT_OBJECT_BURST 25
+#define KUBE_EVENT_OBJECT_NS (300ULL * 1000000000ULL)
+#define KUBE_EVENT_OBJECTS_MAX 512
+/* Of one agent: one for every subject when all break at once, then one a second. */
+#define KUBE_EVENT_AGENT_BURST 512
+#define KUBE_EVENT_AGENT_NS (1ULL * 1000000000ULL)
+/* Between tries: doubled from the first to the last, a quarter of jitter; what a Retry-After may ask for. */
+#define KUBE_EVENT_BACKOFF_NS (1ULL * 1000000000ULL)
+#define KUBE_EVENT_BACKOFF_MAX_NS (60ULL * 1000000000ULL)
+#define KUBE_EVENT_RETRY_AFTER_MAX_NS (300ULL * 1000000000ULL)
+
 /* Flows of one subject that took a wrong way and are listed; more are counted. */
 #define OFFENDING_MAX 1024
 /* Everything is judged anew this often: graces end and proofs age without any event. */

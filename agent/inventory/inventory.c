@@ -79,7 +79,10 @@ static int link_gateway(struct inventory *inventory, struct member *member,
 	bool changed = before != gateway || (gateway && gateway == replaced);
 	int r;
 
+	if (!gateway && subject->gateway_unknown != inventory->gateways_unknown)
+		changed = true;
 	subject->gateway = gateway;
+	subject->gateway_unknown = !gateway && inventory->gateways_unknown;
 	r = subject_set_policy(subject, conflist_watch_get(inventory->conflist), inventory->cluster,
 	                       inventory->n_cluster);
 	if (r < 0) {
@@ -220,7 +223,7 @@ void inventory_pod_applied(void *user, struct object *object, const void *old)
 	/* Another pod under the old name has its own life. */
 	if (was && strcmp(was->uid, pod->uid) != 0)
 		object->ended = false;
-	/* New subjects come when all that ended have given up their numbers. */
+	/* New subjects come afterwards. */
 	if (object->user)
 		inventory_reconsider(inventory, object, &inventory->now);
 }
@@ -235,6 +238,16 @@ void inventory_relink_all(struct inventory *inventory, const struct kube_gateway
 		if (member)
 			notify(inventory, member, relink(inventory, member, replaced, now));
 	}
+}
+
+void inventory_gateways_known(struct inventory *inventory, bool known)
+{
+	struct moment now = clock_now();
+
+	if (inventory->gateways_unknown == !known)
+		return;
+	inventory->gateways_unknown = !known;
+	inventory_relink_all(inventory, NULL, &now);
 }
 
 static void locate_all(struct inventory *inventory)
@@ -350,24 +363,56 @@ void inventory_gateways_changed(struct inventory *inventory, const struct moment
 	relink_replaced(inventory, now);
 }
 
+static struct objects *table_of(struct inventory *inventory, enum inventory_kind kind)
+{
+	struct objects *const tables[_INVENTORY_KIND_MAX] = {
+		[INVENTORY_PODS] = &inventory->pods,
+		[INVENTORY_GATEWAYS] = &inventory->gateways,
+		[INVENTORY_GATEWAY_VMS] = &inventory->vms,
+		[INVENTORY_NODES] = &inventory->nodes,
+	};
+
+	return tables[kind];
+}
+
+void inventory_begin_kind(struct inventory *inventory, enum inventory_kind kind)
+{
+	objects_begin(table_of(inventory, kind));
+}
+
+void inventory_abort_kind(struct inventory *inventory, enum inventory_kind kind)
+{
+	objects_abort(table_of(inventory, kind));
+}
+
 void inventory_begin(struct inventory *inventory)
 {
-	struct objects *tables[] = { &inventory->pods, &inventory->gateways, &inventory->vms,
-		                     &inventory->nodes };
-
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
-		objects_begin(tables[i]);
-	inventory->replacing = true;
+	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++)
+		inventory_begin_kind(inventory, (enum inventory_kind)kind);
 }
 
 void inventory_abort(struct inventory *inventory)
 {
-	struct objects *tables[] = { &inventory->pods, &inventory->gateways, &inventory->vms,
-		                     &inventory->nodes };
+	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++)
+		inventory_abort_kind(inventory, (enum inventory_kind)kind);
+}
 
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
-		objects_abort(tables[i]);
-	inventory->replacing = false;
+/* True when anything changed. */
+static bool replace_table(struct inventory *inventory, enum inventory_kind kind)
+{
+	struct objects *objects = table_of(inventory, kind);
+	bool swept = objects_sweep(objects, NULL, NULL);
+	object_applied_fn fn = kind == INVENTORY_GATEWAYS ? inventory_gateway_applied : NULL;
+
+	return objects_apply(objects, fn, inventory) || swept;
+}
+
+/* New subjects come when all that ended have given up their numbers. */
+static void apply_pods(struct inventory *inventory, const struct moment *now)
+{
+	objects_apply(&inventory->pods, inventory_pod_applied, inventory);
+	inventory_retry_pods(inventory, now);
+	numbers_forget_reserved(&inventory->numbers);
 }
 
 /*
@@ -377,25 +422,28 @@ void inventory_abort(struct inventory *inventory)
  */
 void inventory_commit(struct inventory *inventory, const struct moment *now)
 {
-	bool changed;
+	bool changed = false;
 
 	inventory->now = *now;
-	inventory->replacing = false;
 	objects_sweep(&inventory->pods, inventory_pod_swept, inventory);
-
-	changed = objects_sweep(&inventory->gateways, NULL, NULL);
-	changed = objects_apply(&inventory->gateways, inventory_gateway_applied, inventory) ||
-	          changed;
-	changed = objects_sweep(&inventory->vms, NULL, NULL) || changed;
-	changed = objects_apply(&inventory->vms, NULL, NULL) || changed;
-	changed = objects_sweep(&inventory->nodes, NULL, NULL) || changed;
-	changed = objects_apply(&inventory->nodes, NULL, NULL) || changed;
+	for (int kind = INVENTORY_GATEWAYS; kind < _INVENTORY_KIND_MAX; kind++)
+		changed = replace_table(inventory, (enum inventory_kind)kind) || changed;
 	if (changed)
 		inventory_gateways_changed(inventory, now);
+	apply_pods(inventory, now);
+	inventory_bury(inventory);
+}
 
-	objects_apply(&inventory->pods, inventory_pod_applied, inventory);
-	inventory_retry_pods(inventory, now);
-	numbers_forget_reserved(&inventory->numbers);
+void inventory_commit_kind(struct inventory *inventory, enum inventory_kind kind,
+                           const struct moment *now)
+{
+	inventory->now = *now;
+	if (kind == INVENTORY_PODS) {
+		objects_sweep(&inventory->pods, inventory_pod_swept, inventory);
+		apply_pods(inventory, now);
+	} else if (replace_table(inventory, kind)) {
+		inventory_gateways_changed(inventory, now);
+	}
 	inventory_bury(inventory);
 }
 

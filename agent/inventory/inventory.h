@@ -75,7 +75,29 @@ int inventory_put_node(struct inventory *inventory, struct kube_node *node);
 void inventory_commit(struct inventory *inventory, const struct moment *now);
 void inventory_abort(struct inventory *inventory);
 
-/* Deleting one; unknown ones are ignored. Not between begin and commit. */
+/*
+ * The same of one kind, for a source whose kinds come each by itself. Gateways
+ * should be there before pods: a pod is judged as soon as it comes.
+ */
+enum inventory_kind {
+	INVENTORY_PODS,
+	INVENTORY_GATEWAYS,
+	INVENTORY_GATEWAY_VMS,
+	INVENTORY_NODES,
+	_INVENTORY_KIND_MAX,
+};
+void inventory_begin_kind(struct inventory *inventory, enum inventory_kind kind);
+void inventory_commit_kind(struct inventory *inventory, enum inventory_kind kind,
+                           const struct moment *now);
+void inventory_abort_kind(struct inventory *inventory, enum inventory_kind kind);
+
+/*
+ * Whether gateways are known at all (they are unless told otherwise): while they
+ * are not, that one is not listed says nothing about it. Tells the subjects.
+ */
+void inventory_gateways_known(struct inventory *inventory, bool known);
+
+/* Deleting one; unknown ones are ignored. Not between begin and commit of its kind. */
 void inventory_remove_pod(struct inventory *inventory, const char *namespace, const char *name);
 void inventory_remove_gateway(struct inventory *inventory, const char *namespace, const char *name);
 void inventory_remove_gateway_vm(struct inventory *inventory, const char *namespace,

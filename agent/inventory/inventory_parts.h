@@ -26,7 +26,7 @@ struct inventory {
 	size_t n_require;
 
 	struct objects pods, gateways, vms, nodes;
-	bool replacing;                                  /* between begin and commit */
+	bool gateways_unknown;                           /* the lack of one says nothing */
 	struct moment now;                               /* of the commit or put that is going on */
 	const struct kube_gateway *sorted[GATEWAYS_MAX]; /* borrowed */
 	size_t n_sorted;

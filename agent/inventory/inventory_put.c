@@ -24,7 +24,7 @@ static void remove_pod(struct inventory *inventory, struct object *object)
 static int pod_elsewhere(struct inventory *inventory, struct kube_pod *pod)
 {
 	inventory->pods_elsewhere++;
-	if (!inventory->replacing && pod->namespace && pod->name)
+	if (!inventory->pods.replacing && pod->namespace && pod->name)
 		inventory_remove_pod(inventory, pod->namespace, pod->name);
 	kube_pod_clear(pod);
 	return 0;
@@ -39,7 +39,7 @@ int inventory_put_pod(struct inventory *inventory, struct kube_pod *pod)
 		return pod_elsewhere(inventory, pod);
 
 	r = put(inventory, &inventory->pods, pod, &object);
-	if (r < 0 || inventory->replacing)
+	if (r < 0 || inventory->pods.replacing)
 		return r;
 
 	inventory->now = clock_now();
@@ -55,7 +55,7 @@ int inventory_put_gateway(struct inventory *inventory, struct kube_gateway *gate
 	int r;
 
 	r = put(inventory, &inventory->gateways, gateway, &object);
-	if (r < 0 || inventory->replacing)
+	if (r < 0 || inventory->gateways.replacing)
 		return r;
 
 	inventory->now = clock_now();
@@ -70,7 +70,7 @@ static int put_plain(struct inventory *inventory, struct objects *objects, void 
 	int r;
 
 	r = put(inventory, objects, content, &object);
-	if (r < 0 || inventory->replacing)
+	if (r < 0 || objects->replacing)
 		return r;
 
 	inventory->now = clock_now();

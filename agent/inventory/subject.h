@@ -28,6 +28,7 @@ struct subject {
 	bool required;                      /* policy.requireGateway selects it */
 	char *gateway_name;                 /* owned; the annotation; NULL: none */
 	const struct kube_gateway *gateway; /* borrowed; NULL: no such object */
+	bool gateway_unknown;       /* gateways cannot be read: whether there is one is not known */
 	int64_t gateway_changed_us; /* when the agent saw the object (or its absence) change last */
 
 	/* How its packets should leave; filled from gateway, CNI configuration and cluster CIDRs. */

@@ -24,7 +24,7 @@ enum report_condition {
 struct report_condition_state {
 	bool ok;          /* false: /readyz says 503 */
 	bool stuck;       /* only a restart mends it: /healthz says 503 */
-	char reason[160]; /* one sentence; "" when there is nothing to say */
+	char reason[512]; /* one sentence; "" when there is nothing to say */
 };
 
 /* What was lost or dropped, each by its owner. Names: report_loss_name(). */

@@ -268,6 +268,13 @@ static enum subject_state unproven(const struct judge_record *record,
 		                     : "no gateway is assigned, and its flows are not observed");
 		return STATE_UNVERIFIED;
 	}
+	if (subject->gateway_unknown) {
+		sentence_set(reason, REASON_MAX,
+		             "gateway %s of the annotation is not known: the API server's list of "
+		             "StaticGatewayConfigurations cannot be read",
+		             subject->gateway_name);
+		return STATE_UNVERIFIED;
+	}
 	if (pending_reason(record, input, now)) {
 		describe_pending(record, subject, pending_reason(record, input, now), reason);
 		return STATE_PENDING;

@@ -177,7 +177,7 @@ int judge_missing(const struct judge_record *record, const struct judge_input *i
 
 	if (!subject->gateway_name || (subject->gateway && !subject->gateway->deleted_us))
 		return 0;
-	if (!subject->gateway && judge_settling(input, now))
+	if (!subject->gateway && (subject->gateway_unknown || judge_settling(input, now)))
 		return 0;
 
 	if (subject->gateway)

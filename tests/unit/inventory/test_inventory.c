@@ -327,6 +327,89 @@ static void gateways_come_and_go(void **state)
 	assert_string_equal(inventory_gateway(f->inventory, 2)->name, "red");
 }
 
+static void commit_kind(struct fixture *f, enum inventory_kind kind)
+{
+	struct moment now = clock_now();
+
+	inventory_commit_kind(f->inventory, kind, &now);
+}
+
+/* A list of one kind says nothing about the others. */
+static void kinds_are_replaced_one_by_one(void **state)
+{
+	struct fixture *f = *state;
+
+	inventory_begin_kind(f->inventory, INVENTORY_GATEWAYS);
+	inventory_begin_kind(f->inventory, INVENTORY_NODES);
+	put_gateway(f, "blue", true, NULL);
+	put_gateway(f, "red", true, NULL);
+	put_node(f, "w1", "10.50.0.4");
+	assert_string_equal(f->story, "");
+	commit_kind(f, INVENTORY_GATEWAYS);
+	assert_string_equal(f->story, "gateways ");
+	assert_null(inventory_node(f->inventory));
+	commit_kind(f, INVENTORY_NODES);
+	assert_non_null(inventory_node(f->inventory));
+
+	f->story[0] = '\0';
+	inventory_begin_kind(f->inventory, INVENTORY_PODS);
+	put(f, (struct pod){ .name = "pa", .gateway = "blue" });
+	put(f, (struct pod){ .name = "pb", .gateway = "red" });
+	put_gateway(f, "green", true, NULL); /* an event of another kind meanwhile */
+	assert_string_equal(f->story, "gateways ");
+	commit_kind(f, INVENTORY_PODS);
+	assert_string_equal(f->story, "gateways +pa#0 +pb#1 ");
+	assert_int_equal(inventory_gateway_count(f->inventory), 3);
+	assert_non_null(inventory_find(f->inventory, "payments", "pa")->gateway);
+
+	/* A list that broke off changes nothing; one without red takes it away. */
+	f->story[0] = '\0';
+	inventory_begin_kind(f->inventory, INVENTORY_GATEWAYS);
+	put_gateway(f, "blue", true, NULL);
+	inventory_abort_kind(f->inventory, INVENTORY_GATEWAYS);
+	assert_string_equal(f->story, "");
+	inventory_begin_kind(f->inventory, INVENTORY_GATEWAYS);
+	put_gateway(f, "blue", true, NULL);
+	commit_kind(f, INVENTORY_GATEWAYS);
+	assert_string_equal(f->story, "gateways ~pb:g ");
+	assert_int_equal(inventory_gateway_count(f->inventory), 1);
+	assert_non_null(inventory_find(f->inventory, "payments", "pa")->gateway);
+
+	f->story[0] = '\0';
+	inventory_begin_kind(f->inventory, INVENTORY_PODS);
+	put(f, (struct pod){ .name = "pb", .gateway = "red" });
+	commit_kind(f, INVENTORY_PODS);
+	assert_string_equal(f->story, "-pa#0 ");
+	assert_int_equal(inventory_gateway_count(f->inventory), 1);
+}
+
+/* That a gateway is not listed means something only when gateways are listed. */
+static void unlisted_is_not_missing_while_nothing_is_listed(void **state)
+{
+	struct fixture *f = *state;
+	const struct subject *pa, *pb;
+
+	inventory_gateways_known(f->inventory, false);
+	COMMIT(f, { .name = "pa", .gateway = "blue" }, { .name = "pb", .gateway = "red" });
+	pa = inventory_find(f->inventory, "payments", "pa");
+	pb = inventory_find(f->inventory, "payments", "pb");
+	assert_true(pa->gateway_unknown);
+
+	f->story[0] = '\0';
+	put_gateway(f, "blue", true, NULL);
+	assert_string_equal(f->story, "gateways ~pa:g ");
+	assert_non_null(pa->gateway);
+	assert_false(pa->gateway_unknown);
+	assert_true(pb->gateway_unknown);
+
+	f->story[0] = '\0';
+	inventory_gateways_known(f->inventory, true);
+	assert_string_equal(f->story, "~pb:g ");
+	assert_false(pb->gateway_unknown);
+	inventory_gateways_known(f->inventory, true);
+	assert_string_equal(f->story, "~pb:g ");
+}
+
 static void nodes_are_found_by_address(void **state)
 {
 	struct fixture *f = *state;
@@ -718,6 +801,8 @@ int main(void)
 		TEST(a_reborn_pod_is_another_one),
 		TEST(an_aborted_list_never_was),
 		TEST(gateways_come_and_go),
+		TEST(kinds_are_replaced_one_by_one),
+		TEST(unlisted_is_not_missing_while_nothing_is_listed),
 		TEST(nodes_are_found_by_address),
 		TEST(numbers_outlive_the_agent),
 		TEST(new_rules_make_new_subjects),

@@ -54,6 +54,12 @@ static void missing(struct world *w)
 	w->subject.gateway = NULL;
 }
 
+static void unknown(struct world *w)
+{
+	missing(w);
+	w->subject.gateway_unknown = true;
+}
+
 static void missing_just_met(struct world *w)
 {
 	missing(w);
@@ -168,6 +174,8 @@ static const struct row rows[] = {
 	{ "SGC missing", missing, 1, STATE_VIOLATED, MISSING,
 	  "names gateway blue, which does not exist in namespace team",
 	  "kubectl get staticgatewayconfiguration -n team" },
+	{ "SGC not listed because nothing is", unknown, 1, STATE_UNVERIFIED, 0,
+	  "StaticGatewayConfigurations cannot be read", NULL },
 	{ "SGC missing, pod met just now", missing_just_met, 4, STATE_PENDING, 0,
 	  "waiting for the gateway", NULL },
 	{ "SGC missing, pod met a while ago", missing_just_met, 6, STATE_VIOLATED, MISSING, NULL,
