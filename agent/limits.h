@@ -251,3 +251,55 @@
 /* A process that was killed is gone within milliseconds; an agent that runs is told apart after this. */
 #define BROKER_LISTEN_TRIES 25
 #define BROKER_LISTEN_PAUSE_MS 20
+
+/* One object of the API server: etcd takes 1.5 MiB, JSON and managed fields make more of it. */
+#define KUBE_FRAME_MAX (8u << 20)
+/* What a list says beside its items, and one word of it: kind, version, where it continues. */
+#define KUBE_LIST_REST_MAX (64u << 10)
+/* Nesting that is decoded, and that is passed over: Go's decoder, which fills the store, takes 10,000. */
+#define KUBE_DEPTH_MAX 64
+#define KUBE_SKIP_DEPTH_MAX 10240
+/* A resourceVersion is a decimal of 64 bits; a continue token, a key and a version in base64. */
+#define KUBE_VERSION_MAX 64
+#define KUBE_CONTINUE_MAX 4096
+/* client-go's page; and pages of one list, five million objects: a server that never ends one is broken. */
+#define KUBE_PAGE_ITEMS 500
+#define KUBE_PAGES_MAX 10000
+/* A page that the server has no room for is asked again; then the list from its beginning. */
+#define KUBE_PAGE_TRIES 10
+/* The API server itself gives a request that is no watch 60 s. */
+#define KUBE_LIST_TIMEOUT_NS (65ULL * 1000000000ULL)
+/* A watch ends after this, up to twice: client-go's, shorter ones cost the server too much. */
+#define KUBE_WATCH_TIMEOUT_S 300
+/* Past its end, and without a word where the server sends one every minute (bookmarks). */
+#define KUBE_WATCH_GRACE_NS (30ULL * 1000000000ULL)
+#define KUBE_WATCH_SILENCE_NS (150ULL * 1000000000ULL)
+/* A watch is answered at once; a server that takes it and says nothing is no server. */
+#define KUBE_WATCH_OPEN_NS (30ULL * 1000000000ULL)
+/* A watch of no length that brought nothing is a failure: client-go's "very short watch". */
+#define KUBE_WATCH_SHORT_NS (1ULL * 1000000000ULL)
+/* Until a streaming list moves on, and until it is complete: 165,000 pods took a server 30 s (KEP-3157). */
+#define KUBE_INITIAL_QUIET_NS (30ULL * 1000000000ULL)
+#define KUBE_INITIAL_NS (120ULL * 1000000000ULL)
+/* Servers are updated: one that did not know streaming lists is asked for one again. */
+#define KUBE_STREAM_REFUSED_NS (3600ULL * 1000000000ULL)
+#define KUBE_STREAM_TRIES 3
+/* Pauses: client-go's. Each is drawn from once to twice its length. */
+#define KUBE_BACKOFF_NS (800ULL * 1000000ULL)
+#define KUBE_BACKOFF_MAX_NS (30ULL * 1000000000ULL)
+#define KUBE_BACKOFF_RESET_NS (120ULL * 1000000000ULL)
+/* Longest pause that a Retry-After may impose. */
+#define KUBE_RETRY_AFTER_MAX_NS (120ULL * 1000000000ULL)
+/* A watch that the server fails (5xx) is asked for this long before its list is read anew. */
+#define KUBE_WATCH_TROUBLE_NS (60ULL * 1000000000ULL)
+/* A connection that broke is made again within this: not by all nodes at once. */
+#define KUBE_RECONNECT_NS (250ULL * 1000000ULL)
+/*
+ * What is absent or forbidden is asked again within 10 s while somebody may be installing it,
+ * then within a minute: 5,000 nodes ask.
+ */
+#define KUBE_POLL_NS (5ULL * 1000000000ULL)
+#define KUBE_POLL_SLOW_NS (30ULL * 1000000000ULL)
+#define KUBE_POLL_SLOW_AFTER_NS (600ULL * 1000000000ULL)
+/* Objects of a resource that is gone are kept this long: its definition may be replaced. */
+#define KUBE_ABSENT_NS (60ULL * 1000000000ULL)
