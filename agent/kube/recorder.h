@@ -9,40 +9,30 @@
 
 #include "base/clock.h"
 #include "kube/client.h"
+#include "kube/event.h"
 
 struct kube_recorder;
 
-struct kube_reference { /* texts borrowed for the call */
-	const char *api_version, *kind, *namespace, *name,
-		*uid; /* namespace "" of cluster objects */
-};
-
-struct kube_event {
-	struct kube_reference regarding;
-	struct kube_reference related; /* kind NULL: none */
-	bool warning;                  /* else Normal */
-	const char *reason;            /* "GatewayBypass": CamelCase, ≤ 128 */
-	const char *action;            /* "Verify": what was done, ≤ 128 */
-	const char *note;              /* for people; cut at 1024 bytes on a character's border */
-};
-
-/* `instance` is the node's name; both copied. Nothing is read from the server's answers but what went wrong. */
+/*
+ * `controller` is a qualified name, else -EINVAL; `instance` is the node's; both copied.
+ * Nothing is read from the server's answers but what went wrong.
+ */
 int kube_recorder_new(struct loop *loop, struct kube_client *client, const char *controller,
                       const char *instance, struct kube_recorder **out);
 /* What is queued is lost. */
 struct kube_recorder *kube_recorder_free(struct kube_recorder *recorder);
 
-/* Everything is copied. */
+/* Everything is copied. One at a time goes to the server; nothing waits for it. */
 void kube_recorder_add(struct kube_recorder *recorder, const struct kube_event *event,
                        const struct moment *now);
 
 struct kube_recorder_stats {
 	uint64_t added;
-	uint64_t sent;      /* events created */
+	uint64_t sent;      /* events created, or known to the server already */
 	uint64_t series;    /* patches of a series */
 	uint64_t coalesced; /* repeats that only count in memory */
 	uint64_t throttled; /* past an object's budget */
-	uint64_t dropped;   /* past the queue, or given up after KUBE_EVENT_TRIES */
+	uint64_t dropped;   /* past the queue, given up after KUBE_EVENT_TRIES, or no memory */
 	uint64_t rejected;  /* the server refused: 403, 422, the namespace ends … */
 	char last_error[160];
 };
