@@ -48,7 +48,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
-.PHONY: help deps test-deps build check test unit unit-build demo bench fuzz format clean
+.PHONY: help deps test-deps build check test unit unit-build demo bench fuzz image format clean
 
 help:
 	@echo 'make deps    install the Debian packages that building and testing need'
@@ -59,6 +59,7 @@ help:
 	@echo 'make demo    the lab: healthy and broken egress, with the verdicts'
 	@echo 'make bench   what it costs, as ratios'
 	@echo 'make fuzz    each fuzzer for FUZZ_SECONDS (default 60)'
+	@echo 'make image   the container image, as an archive in $(BUILD)/, and its size'
 	@echo 'make format  clang-format everything'
 	@echo 'make clean   remove everything generated'
 
@@ -174,7 +175,8 @@ bench: deps
 # Fuzzers are built by clang from the sources of the layers, not from gcc's archives.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-fuzz_sources = $(wildcard agent/base/*.c agent/policy/*.c agent/kube/*.c) agent/io/heap.c agent/io/privileged.c \
+fuzz_sources = $(wildcard agent/base/*.c agent/policy/*.c) \
+	$(patsubst %,agent/kube/%.c,gateway gateway_vm node pod) agent/io/heap.c agent/io/privileged.c \
 	$(shell sed -n 's,^/\* sources: \(.*\) \*/$$,\1,p' tests/fuzz/$(1).c)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_sources,$$*)
 	@mkdir -p $(@D)
@@ -182,6 +184,13 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_sources,$$*)
 
 fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
 	$(Q)for f in $(FUZZ); do tests/fuzz/run.sh $(BUILD)/fuzz/$$f $(FUZZ_SECONDS) || exit 1; done
+
+# What is in the image and not committed is said by its revision.
+IMAGE_FILES := Dockerfile Makefile agent bpf deploy/rootfs.sh
+IMAGE_DIRTY = $(if $(shell git --no-optional-locks status --porcelain -- $(IMAGE_FILES) 2>/dev/null),-dirty)
+image:
+	$(Q)tests/deps.sh image
+	$(Q)deploy/image.sh $(VERSION) $(COMMIT)$(IMAGE_DIRTY) $(BUILD)/egress-verifier.tar
 
 format:
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -87,9 +87,7 @@ static struct http_transfer *transfer_free(struct http_transfer *transfer)
 		keep_handle(transfer->pool, transfer->easy);
 	else
 		curl_easy_cleanup(transfer->easy);
-	curl_slist_free_all(transfer->headers);
-	curl_slist_free_all(transfer->connect_to);
-	buf_clear(&transfer->body);
+	http_transfer_clear(transfer);
 	free(transfer);
 	return NULL;
 }

@@ -7,8 +7,8 @@
  * of its own, closed after it) and pinned to the address that was resolved in
  * its namespace, which passes libcurl's shared name cache by.
  *
- * Never: redirects, proxies, cookies, netrc, compression, other protocols than
- * http and https. Bytes are counted as they come, because libcurl before 8.4.0
+ * Never: redirects, proxies, cookies, netrc, other protocols than http and
+ * https; compression only where it is asked for. Bytes are counted as they come, because libcurl before 8.4.0
  * does not hold CURLOPT_MAXFILESIZE against a server that states no length.
  */
 #pragma once
@@ -28,8 +28,17 @@ struct http_sessions;
 
 /* 0, or anything else to end the transfer (HTTP_ABORTED). Starts and cancels nothing. */
 typedef int (*http_write_fn)(void *user, const char *data, size_t len);
+/* The header of an answer with status 2xx is complete. Starts and cancels nothing. */
+typedef void (*http_open_fn)(void *user);
 /* The transfer is over and its handle invalid. New ones may be started from here. */
 typedef void (*http_done_fn)(void *user, const struct http_response *response);
+
+/* PEM; each may be NULL. A private key is cleared from memory when the transfer ends. */
+struct http_trust {
+	const char
+		*authorities; /* whom to believe, and nobody else; NULL: the client's CA bundle */
+	const char *certificate, *key; /* as whom */
+};
 
 /* Zeroed fields are the default. Everything is copied before http_client_start() returns. */
 struct http_request {
@@ -47,9 +56,14 @@ struct http_request {
 	uint64_t idle_ns;                   /* without a byte; whole seconds; 0: no bound */
 	size_t header_max;                  /* 0: ECHO_HEADERS_MAX */
 	size_t body_max;                    /* 0: no body is taken; of a stream: not counted */
-	bool fresh;                         /* neither take nor leave a connection */
+	const struct http_trust *trust;     /* NULL: the CA bundle, as nobody */
+	bool gzip;  /* asked for; write and body_max are of what it unpacks to */
+	bool keep;  /* one of many to this server: a dead peer is found out,
+	                                       a connection is used again while it is young */
+	bool fresh; /* neither take nor leave a connection */
 	struct http_sessions
 		*sessions;   /* with fresh: resume TLS from here; borrowed, outlives the transfer */
+	http_open_fn opened; /* may be NULL */
 	http_write_fn write; /* the body as it comes, only of status 2xx; NULL: gathered */
 	http_done_fn done;   /* once, from the loop, never from http_client_start() */
 	void *user;

@@ -41,6 +41,7 @@ struct http_response {
 	const char *body; /* NUL-terminated; borrowed for the call; "" with a write function */
 	size_t body_len;
 	const char *content_type; /* borrowed; NULL: none */
+	const char *warning;      /* borrowed; the first Warning header's value, cut; "": none */
 	const char *detail;       /* borrowed; libcurl's own words, "" when there are none */
 };
 

@@ -1,8 +1,11 @@
 #include "io/http_transfer.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "io/heap.h"
@@ -11,6 +14,17 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define BUFFER_SMALL 8192
+/*
+ * A peer that is gone without a word is found out a minute later: idle, it is
+ * asked three times; with data under way, by what it does not acknowledge.
+ */
+#define KEEP_IDLE_S 30
+#define KEEP_INTERVAL_S 10
+#define KEEP_COUNT 3
+#define KEEP_UNACKNOWLEDGED_MS 60000
+/* Servers and balancers forget idle connections; and a certificate is to be seen again now and then. */
+#define KEEP_UNUSED_S 60
+#define KEEP_LIFE_S 600
 
 /* Callbacks of a transfer: nothing may be started or ended from them. */
 
@@ -30,6 +44,22 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+/* libcurl names the number of probes only from 8.9 on, and the time without acknowledgement never. */
+static int set_keepalive(void *user, curl_socket_t fd, curlsocktype purpose)
+{
+	const struct linger patient = { .l_onoff = 0 };
+	const int count = KEEP_COUNT;
+	const unsigned int timeout_ms = KEEP_UNACKNOWLEDGED_MS;
+
+	(void)user;
+	(void)purpose;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+	/* Who opened it took it for a probe's, which ends with a reset. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &patient, sizeof(patient));
+	return CURL_SOCKOPT_OK;
+}
+
 /*
  * The TLS handshake begins, so TCP is connected: libcurl 7.88 has no
  * CURLINFO_CONNECT_TIME of a connection whose handshake never ended.
@@ -44,11 +74,43 @@ static CURLcode on_tls(CURL *easy, void *context, void *user)
 	return CURLE_OK;
 }
 
+/* The first, as one line of printable text. */
+static void keep_warning(struct http_transfer *transfer, const char *line, size_t len)
+{
+	static const char name[] = "Warning:";
+	size_t n = 0;
+
+	if (transfer->warning[0] || len < strlen(name) ||
+	    strncasecmp(line, name, strlen(name)) != 0)
+		return;
+	for (size_t i = strlen(name); i < len && n < sizeof(transfer->warning) - 1; i++) {
+		unsigned char c = (unsigned char)line[i];
+
+		if (n == 0 && (c == ' ' || c == '\t'))
+			continue;
+		if (c != '\r' && c != '\n')
+			transfer->warning[n++] = (char)(c < ' ' || c > '~' ? '?' : c);
+	}
+}
+
+/* The blank line ends the header. */
+static void tell_opened(struct http_transfer *transfer, const char *line, size_t len)
+{
+	long status = 0;
+
+	if (!transfer->opened || len == 0 || (line[0] != '\r' && line[0] != '\n'))
+		return;
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 200 && status < 300)
+		transfer->opened(transfer->user);
+}
+
 static size_t on_header(char *data, size_t size, size_t n, void *user)
 {
 	struct http_transfer *transfer = user;
 
-	(void)data;
+	keep_warning(transfer, data, size * n);
+	tell_opened(transfer, data, size * n);
 	transfer->header_bytes += size * n;
 	if (transfer->header_bytes > transfer->header_max) {
 		transfer->stopped = HTTP_TOO_LARGE;
@@ -96,6 +158,9 @@ static const struct {
 	{ CURLE_SEND_ERROR, HTTP_RESET },
 	{ CURLE_PARTIAL_FILE, HTTP_RESET },
 	{ CURLE_WEIRD_SERVER_REPLY, HTTP_PROTOCOL },
+	/* What is said to be gzip and is not; no callback of ours refused it. */
+	{ CURLE_BAD_CONTENT_ENCODING, HTTP_PROTOCOL },
+	{ CURLE_WRITE_ERROR, HTTP_PROTOCOL },
 #if LIBCURL_VERSION_NUM >= 0x080600
 	{ CURLE_TOO_LARGE, HTTP_TOO_LARGE }, /* libcurl's own bound on the header */
 #endif
@@ -132,6 +197,7 @@ static void fill_times(const struct http_transfer *transfer, struct http_respons
 {
 	CURL *easy = transfer->easy;
 	curl_off_t resolved = 0, connected = 0, secured = 0, first = 0, total = 0;
+	long made = 0, port = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
 	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
@@ -143,6 +209,10 @@ static void fill_times(const struct http_transfer *transfer, struct http_respons
 			(curl_off_t)((transfer->secure_ns - transfer->started_ns) / NSEC_PER_USEC);
 	http_response_set_times(response,
 	                        &(struct http_times){ resolved, connected, secured, first, total });
+	/* Of a connection that was there already libcurl tells no times. */
+	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &made);
+	curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port);
+	response->connected |= made == 0 && port > 0;
 }
 
 void http_transfer_response(struct http_transfer *transfer, CURLcode code,
@@ -168,6 +238,7 @@ void http_transfer_response(struct http_transfer *transfer, CURLcode code,
 	response->error = error_of(transfer, code, response->connected);
 	response->body = transfer->body.data ? transfer->body.data : "";
 	response->body_len = transfer->body.len;
+	response->warning = transfer->warning;
 	response->detail = is_local(transfer) ? strerror(transfer->socket_error) : transfer->error;
 	/* Whatever it led to, the other side need not be to blame. */
 	if (response->error != HTTP_OK && transfer->heap_failures != heap_failures()) {
@@ -249,6 +320,43 @@ static void set_method(CURL *easy, const struct http_request *request)
 		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
+static int set_blob(CURL *easy, CURLoption option, const char *pem, unsigned int flags)
+{
+	struct curl_blob blob = { (void *)pem, strlen(pem), flags };
+
+	return curl_easy_setopt(easy, option, &blob) == CURLE_OK ? 0 : -ENOMEM;
+}
+
+/* libcurl never takes a connection again that was made with another of the first two. */
+static int set_trust(struct http_transfer *transfer, const struct http_trust *trust)
+{
+	CURL *easy = transfer->easy;
+	int r = 0;
+
+	if (trust->authorities) {
+		curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+		r = set_blob(easy, CURLOPT_CAINFO_BLOB, trust->authorities, CURL_BLOB_COPY);
+	}
+	if (r == 0 && trust->certificate)
+		r = set_blob(easy, CURLOPT_SSLCERT_BLOB, trust->certificate, CURL_BLOB_COPY);
+	if (r < 0 || !trust->key)
+		return r;
+	transfer->key = strdup(trust->key);
+	if (!transfer->key)
+		return -ENOMEM;
+	return set_blob(easy, CURLOPT_SSLKEY_BLOB, transfer->key, CURL_BLOB_NOCOPY);
+}
+
+static void set_keep(CURL *easy)
+{
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEP_IDLE_S);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEP_INTERVAL_S);
+	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, set_keepalive);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)KEEP_UNUSED_S);
+	curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN, (long)KEEP_LIFE_S);
+}
+
 static void set_security(CURL *easy, const char *ca_bundle, const struct http_request *request)
 {
 #if LIBCURL_VERSION_NUM >= 0x075500
@@ -321,6 +429,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
 
 	transfer->body.max = request->body_max;
 	transfer->header_max = request->header_max ? request->header_max : ECHO_HEADERS_MAX;
+	transfer->opened = request->opened;
 	transfer->write = request->write;
 	transfer->done = request->done;
 	transfer->user = request->user;
@@ -332,8 +441,27 @@ int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
 	set_method(transfer->easy, request);
 	set_security(transfer->easy, ca_bundle, request);
 	set_bounds(transfer->easy, request);
-	r = set_headers(transfer, request);
+	if (request->gzip)
+		curl_easy_setopt(transfer->easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+	if (request->keep)
+		set_keep(transfer->easy);
+	r = request->trust ? set_trust(transfer, request->trust) : 0;
+	if (r == 0)
+		r = set_headers(transfer, request);
 	if (r == 0)
 		r = set_address(transfer, request);
 	return r;
+}
+
+void http_transfer_clear(struct http_transfer *transfer)
+{
+	/* Who may ask is told in a header. */
+	for (struct curl_slist *header = transfer->headers; header; header = header->next)
+		explicit_bzero(header->data, strlen(header->data));
+	curl_slist_free_all(take_ptr(transfer->headers));
+	curl_slist_free_all(take_ptr(transfer->connect_to));
+	if (transfer->key)
+		explicit_bzero(transfer->key, strlen(transfer->key));
+	free(take_ptr(transfer->key));
+	buf_clear(&transfer->body);
 }
