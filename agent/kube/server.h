@@ -44,4 +44,9 @@ int kube_server_load(const char *kubeconfig, struct kube_server *out, char error
 /* The same of bytes; `path` names them and gives the folder of relative files. */
 int kube_server_parse(const char *data, size_t len, const char *path, struct kube_server *out,
                       char error[static 512]);
+/* "https://HOST[:PORT][/PATH]" and nothing else: url, host, port and address; -EINVAL, -ENOMEM. */
+int kube_server_set_url(struct kube_server *server, const char *url);
+/* An address, or a name as resolvers take it. */
+bool kube_server_is_host(const char *host);
+/* Tokens and keys are cleared from memory. */
 void kube_server_clear(struct kube_server *server);
