@@ -30,6 +30,7 @@ struct kube_request {
 	bool stream; /* a watch: no bound on its length, keepalive, a connection of its own */
 	uint64_t timeout_ns; /* of what is no stream; 0: KUBE_TIMEOUT_NS */
 	size_t body_max; /* gathered without `write`, and of answers other than 2xx: 0: KUBE_STATUS_MAX */
+	http_open_fn opened; /* the header of status 2xx is there; may be NULL */
 	http_write_fn write; /* the body as it comes, of status 2xx, decompressed; NULL: gathered */
 	http_done_fn done;   /* once, from the loop, never from kube_client_start() */
 	void *user;
