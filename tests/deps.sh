@@ -1,14 +1,19 @@
 #!/bin/sh
-# Installs the Debian packages that building needs and the lab; with `test` also those that only tests
-# use: a real browser, promtool, a container runtime and a seccomp profile as one has by default (netavark
-# only spares a larger package that could stand in for it). Quiet when all are there.
+# Installs the Debian packages that building needs and the lab; with `image` only those that build the container image;
+# with `test` all of them and those that only tests use: a real browser, promtool, a container runtime and a seccomp
+# profile as one has by default (netavark only spares a larger package that could stand in for it). Quiet when all are
+# there.
 set -eu
 packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev
 	libmnl-dev libseccomp-dev libcmocka-dev uthash-dev
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
-[ "${1:-}" != test ] || packages="$packages chromium prometheus crun golang-github-containers-common netavark"
+image='buildah debootstrap'
+case ${1:-} in
+image) packages=$image ;;
+test) packages="$packages $image chromium prometheus crun golang-github-containers-common netavark python3-yaml" ;;
+esac
 missing=$(for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
 done)

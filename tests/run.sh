@@ -194,6 +194,7 @@ all)
 		run_corpora
 		run_python bpf 400 tests/bpf
 		run_python browser 200 tests/browser
+		run_python deploy 900 tests/deploy
 		run_python lab 1500 tests/lab
 	fi
 	;;
