@@ -24,6 +24,9 @@ remove_remains() {
 		for name in $(ip netns list 2>/dev/null | awk '$1 ~ /^evt-/ { print $1 }'); do
 			ip netns del "$name"
 		done
+	for name in $(ip netns list 2>/dev/null | awk '$1 ~ /^evk-[0-9]+$/ { print $1 }'); do
+		[ -d "/proc/${name#evk-}" ] || ip netns del "$name"
+	done
 	for name in /tmp/eva-*; do
 		[ -d "$name" ] && [ -z "$(pgrep -f tests/unit/inventory)" ] || continue
 		umount "$name"/*/* "$name"/* 2>/dev/null
@@ -39,6 +42,7 @@ clean_up() {
 	fi
 	if [ -n "${used_lab:-}" ]; then
 		timeout 60 /usr/bin/python3 tests/lab/lab.py clean >/dev/null 2>&1
+		timeout 60 /usr/bin/python3 tests/kube/apiserver.py clean >/dev/null 2>&1
 	fi
 	rm -rf "$log"
 }
@@ -148,6 +152,20 @@ run_python() { # run_python LABEL SECONDS FOLDER: nothing when it has no tests
 	[ -z "$(ls "$3"/test_*.py 2>/dev/null)" ] || run_pytest "$@"
 }
 
+# What tests/kube needs. When it cannot be had its tests are skipped with the reason, which CI does not permit.
+build_kubernetes() {
+	local status
+	bounded 1800 tests/parts/kubernetes/build.sh >"$log/kubernetes" 2>&1
+	status=$?
+	case $status in
+	0) return ;;
+	1) KUBERNETES_UNAVAILABLE=$(tail -n 1 "$log/kubernetes") ;;
+	*) KUBERNETES_UNAVAILABLE="kubernetes is not built: $(how $status 1800)" ;;
+	esac
+	export KUBERNETES_UNAVAILABLE
+	echo "kubernetes: $KUBERNETES_UNAVAILABLE"
+}
+
 run_corpora() {
 	local name before=$passed names=()
 	for source in tests/fuzz/fuzz_*.c; do names+=("$(basename "$source" .c)"); done
@@ -196,6 +214,8 @@ all)
 		run_python browser 200 tests/browser
 		run_python deploy 900 tests/deploy
 		run_python lab 1500 tests/lab
+		build_kubernetes
+		run_python kube 900 tests/kube
 	fi
 	;;
 *)
