@@ -242,6 +242,8 @@
 
 /* Where the agent may connect to from the node's own namespace: every echo by TCP or UDP, and its name servers by both. */
 #define BROKER_DESTINATIONS_MAX (4 * ECHOES_MAX + 16)
+/* A kubeconfig, and authority, token, certificate and key that it names. */
+#define BROKER_FILES_MAX 5
 /* To load the programs takes a second on a slow node, an attachment 20 ms; a broker that takes longer is lost. */
 #define BROKER_TIMEOUT_NS (20ULL * 1000000000ULL)
 /* From SIGTERM to SIGKILL: the last report and the packet programs' last counts are taken meanwhile. */
