@@ -5,17 +5,20 @@
 #   deploy/image.sh VERSION COMMIT ARCHIVE      ARCHIVE: for `ctr -n k8s.io images import` or `docker load`
 set -euo pipefail
 cd "$(dirname "$0")/.."
-version=$1 commit=$2 archive=$3
-suite=trixie mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian} security=${DEBIAN_SECURITY:-http://deb.debian.org/debian-security}
-name=localhost/egress-verifier:$version
-cache=$PWD/.cache/image
-mkdir -p "$cache" "$(dirname "$archive")"
 
 die() { # die TEXT [STATUS]
 	echo "image: $1" >&2
 	exit "${2:-1}"
 }
 [ "$(id -u)" -eq 0 ] || die 'needs root'
+# What buildah mounts goes with the last of its processes, also when all are killed.
+[ -n "${IMAGE_MOUNTS_OF_ITS_OWN:-}" ] || IMAGE_MOUNTS_OF_ITS_OWN=yes exec unshare --mount --propagation slave "$PWD/deploy/image.sh" "$@"
+version=$1 commit=$2 archive=$3
+suite=trixie mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian} security=${DEBIAN_SECURITY:-http://deb.debian.org/debian-security}
+name=localhost/egress-verifier:$version
+cache=$PWD/.cache/image
+mkdir -p "$cache" "$(dirname "$archive")"
+
 for tool in buildah debootstrap; do
 	command -v $tool >/dev/null || die "$tool is missing: tests/deps.sh image"
 done
@@ -23,6 +26,7 @@ done
 exec 9>"$cache/lock"
 flock 9
 
+rm -rf "$cache"/scratch-* # of one that was killed
 scratch=$(mktemp -d "$cache/scratch-XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
@@ -43,14 +47,19 @@ make_base() {
 }
 
 # Each build adds its layers, of which only the last ones are of use to the next: now and then it begins anew.
-if [ "$(du -sm "$cache/storage" 2>/dev/null | cut -f 1)" -gt 4096 ] 2>/dev/null; then
-	in_cache rmi --all --force >/dev/null
+if [ -d "$cache/storage" ] && [ "$(du -sm "$cache/storage" | cut -f 1)" -gt 4096 ]; then
+	rm -rf "$cache/storage"
 fi
+# Half a build of one that was killed.
+in_cache rm --all >/dev/null
 
 # A new base when what makes it changes; `make clean` removes it, which is also how it becomes up to date.
 key=$(printf '%s\n' "$suite" "$mirror" "$security" "$(dpkg --print-architecture)" "$(declare -f make_base)" | sha256sum | cut -c1-16)
 base=$cache/debian-$suite-$key.tar
-[ -s "$base" ] || make_base "$base"
+if [ ! -s "$base" ]; then
+	make_base "$base"
+	find "$cache" -name "debian-*.tar" ! -name "${base##*/}" -delete
+fi
 if [ "$(in_cache inspect --type image --format '{{index .OCIv1.Config.Labels "base"}}' "debian:$suite-slim" 2>/dev/null)" != "$key" ]; then
 	container=$(in_cache from scratch)
 	in_cache add -q "$container" "$base" / >/dev/null
