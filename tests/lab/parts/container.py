@@ -115,7 +115,7 @@ class Container(agent_module.Agent):
             "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "capabilities": sets,
                         "args": [PROGRAM, "agent", "--config", f"{CONFIG_DIR}/config.yaml"],
                         "env": ["PATH=/usr/sbin:/usr/bin", f"NODE_NAME={self.node.name}"],
-                        # The API server refuses allowPrivilegeEscalation: false together with CAP_SYS_ADMIN.
+                        # The processes set it themselves, whatever the runtime does.
                         "noNewPrivileges": False},
             "root": {"path": self.root, "readonly": True},
             "hostname": self.id,
