@@ -133,6 +133,67 @@ static void collect_own(struct report *report)
 		            (double)report_lost(report, (enum report_loss)i));
 }
 
+static void collect_watch(struct metrics *metrics, const char *resource,
+                          const struct report_kube_watch *watch)
+{
+	const struct kube_watch_stats *stats = &watch->stats;
+	const struct {
+		const char *reason;
+		uint64_t n;
+	} errors[] = {
+		{ "expired", stats->expired },
+		{ "throttled", stats->throttled },
+		{ "failed", stats->errors },
+		{ "silent", stats->silences },
+	};
+	const char *const *labels = METRIC_LABELS(resource);
+
+	metrics_set(metrics, METRIC_KUBE_SYNCED, labels, watch->synced);
+	metrics_set(metrics, METRIC_KUBE_HEARD, labels, (double)watch->heard_us / 1e6);
+	metrics_set(metrics, METRIC_KUBE_LISTS, labels, (double)stats->lists);
+	metrics_set(metrics, METRIC_KUBE_WATCHES, labels, (double)stats->watches);
+	metrics_set(metrics, METRIC_KUBE_EVENTS_RECEIVED, labels, (double)stats->events);
+	metrics_set(metrics, METRIC_KUBE_BOOKMARKS, labels, (double)stats->bookmarks);
+	metrics_set(metrics, METRIC_KUBE_REFUSED, labels, (double)stats->refused);
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		metrics_set(metrics, METRIC_KUBE_WATCH_ERRORS,
+		            METRIC_LABELS(resource, errors[i].reason), (double)errors[i].n);
+}
+
+/* With a file as inventory too: the series are there, with 0. */
+static void collect_kube(struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+	struct metrics *metrics = report->metrics;
+	struct report_kube kube = { 0 };
+	const struct {
+		const char *result;
+		const uint64_t *n;
+	} events[] = {
+		{ "sent", &kube.recorder.sent },
+		{ "series", &kube.recorder.series },
+		{ "coalesced", &kube.recorder.coalesced },
+		{ "throttled", &kube.recorder.throttled },
+		{ "dropped", &kube.recorder.dropped },
+		{ "rejected", &kube.recorder.rejected },
+	};
+
+	if (s->kube)
+		s->kube(s->user, &kube);
+	for (size_t i = 0; i < _REPORT_RESOURCE_MAX; i++)
+		collect_watch(metrics, report_resource_name((enum report_resource)i),
+		              &kube.watches[i]);
+	metrics_set(metrics, METRIC_KUBE_REQUESTS, NULL, (double)kube.client.requests);
+	metrics_set(metrics, METRIC_KUBE_RECEIVED, NULL, (double)kube.client.bytes);
+	metrics_set(metrics, METRIC_KUBE_WARNINGS, NULL, (double)kube.client.warnings);
+	metrics_set(metrics, METRIC_KUBE_RENEWED, NULL, (double)kube.client.renewed);
+	metrics_set(metrics, METRIC_KUBE_CREDENTIAL_ERRORS, NULL,
+	            (double)kube.client.credential_errors);
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		metrics_set(metrics, METRIC_KUBE_EVENTS, METRIC_LABELS(events[i].result),
+		            (double)*events[i].n);
+}
+
 void collect(struct report *report)
 {
 	static const enum metric swept[] = {
@@ -152,6 +213,7 @@ void collect(struct report *report)
 	for (size_t i = 0; i < sizeof(swept) / sizeof(swept[0]); i++)
 		metrics_sweep_end(report->metrics, swept[i]);
 	report_echoes(report);
+	collect_kube(report);
 	collect_own(report);
 }
 

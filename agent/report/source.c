@@ -33,6 +33,20 @@ static const struct {
 };
 static_assert(sizeof(losses) / sizeof(losses[0]) == _LOSS_MAX, "a loss has no name");
 
+static const char *const resource_names[] = {
+	[REPORT_PODS] = "pods",
+	[REPORT_NODES] = "nodes",
+	[REPORT_GATEWAYS] = "staticgatewayconfigurations",
+	[REPORT_GATEWAY_VMS] = "gatewayvmconfigurations",
+};
+static_assert(sizeof(resource_names) / sizeof(resource_names[0]) == _REPORT_RESOURCE_MAX,
+              "a resource has no name");
+
+const char *report_resource_name(enum report_resource resource)
+{
+	return resource_names[resource];
+}
+
 const char *report_condition_name(enum report_condition condition)
 {
 	return condition_names[condition];

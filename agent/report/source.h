@@ -10,6 +10,8 @@
 #include "flow/table.h"
 #include "inventory/subject.h"
 #include "kube/gateway_vm.h"
+#include "kube/recorder.h"
+#include "kube/watch.h"
 #include "verdict/judge.h"
 #include "verdict/violations.h"
 
@@ -46,6 +48,26 @@ enum report_loss {
 	_LOSS_MAX,
 };
 
+/* The lists that are followed of the API server. */
+enum report_resource {
+	REPORT_PODS,
+	REPORT_NODES,
+	REPORT_GATEWAYS,
+	REPORT_GATEWAY_VMS,
+	_REPORT_RESOURCE_MAX,
+};
+const char *report_resource_name(enum report_resource resource); /* "pods" …, as in its URL */
+
+struct report_kube {
+	struct kube_client_stats client;
+	struct kube_recorder_stats recorder;
+	struct report_kube_watch {
+		bool synced;
+		int64_t heard_us; /* wall clock; 0: never */
+		struct kube_watch_stats stats;
+	} watches[_REPORT_RESOURCE_MAX];
+};
+
 const char *report_condition_name(enum report_condition condition); /* "bpf" … as in the contract */
 const char *report_loss_name(enum report_loss loss);                /* "flowEvents" …: API */
 const char *report_loss_label(enum report_loss loss);               /* "flow-events" …: metrics */
@@ -76,6 +98,8 @@ struct report_sources {
 	void (*condition)(void *user, enum report_condition condition,
 	                  struct report_condition_state *out);
 	uint64_t (*lost)(void *user, enum report_loss loss); /* loss < _LOSS_SOURCE_MAX */
+	/* Fills what there is of zeroed *out. NULL: nothing comes from an API server. */
+	void (*kube)(void *user, struct report_kube *out);
 	/* As schedule_request(). */
 	uint64_t (*probe_now)(void *user, const struct subject *subject);
 };

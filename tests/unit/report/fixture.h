@@ -31,7 +31,8 @@ struct fixture {
 	struct judge_settings settings;
 	struct moment now;
 	uint64_t wait_ns;
-	bool broken; /* a condition does not hold */
+	bool broken;                    /* a condition does not hold */
+	const struct report_kube *kube; /* NULL: nothing came from the API server */
 	struct report *report;
 };
 
@@ -137,6 +138,14 @@ FIXTURE_FN uint64_t fixture_lost(void *user, enum report_loss loss)
 {
 	(void)user;
 	return loss == LOSS_FLOW_EVENTS ? 12 : loss == LOSS_FLOW_EVICTIONS ? 34567 : 0;
+}
+
+FIXTURE_FN void fixture_kube(void *user, struct report_kube *out)
+{
+	struct fixture *f = user;
+
+	if (f->kube)
+		*out = *f->kube;
 }
 
 FIXTURE_FN uint64_t fixture_probe_now(void *user, const struct subject *subject)
@@ -373,6 +382,7 @@ FIXTURE_FN void fixture_start(struct fixture *f)
 		.flows = fixture_flows,
 		.condition = fixture_condition,
 		.lost = fixture_lost,
+		.kube = fixture_kube,
 		.probe_now = fixture_probe_now,
 	};
 

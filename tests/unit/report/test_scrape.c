@@ -77,6 +77,88 @@ static void series_exist_from_the_start(void **state)
 	fixture_stop(&f);
 }
 
+static const struct report_kube made_up_kube = {
+	.client = { .requests = 101,
+	            .bytes = 102,
+	            .renewed = 103,
+	            .credential_errors = 104,
+	            .warnings = 105 },
+	.recorder = { .sent = 201,
+	              .series = 202,
+	              .coalesced = 203,
+	              .throttled = 204,
+	              .dropped = 205,
+	              .rejected = 206 },
+	.watches[REPORT_GATEWAYS] = { .synced = true,
+	                              .heard_us = FIXTURE_US,
+	                              .stats = { .lists = 301,
+	                                         .watches = 302,
+	                                         .events = 303,
+	                                         .bookmarks = 304,
+	                                         .expired = 305,
+	                                         .throttled = 306,
+	                                         .errors = 307,
+	                                         .silences = 308,
+	                                         .refused = 309 } },
+};
+
+/* Each with 0 until something came, for every resource; then with what was counted for this one. */
+static void what_the_api_server_brings_is_counted(void **state)
+{
+#define SGC "{resource=\"staticgatewayconfigurations\""
+	static const struct {
+		const char *series;
+		const char *value;
+	} rows[] = {
+		{ "kube_watch_synced" SGC "}", "1" },
+		{ "kube_watch_last_heard_timestamp_seconds" SGC "}", "1795190400" },
+		{ "kube_watch_lists_total" SGC "}", "301" },
+		{ "kube_watch_watches_total" SGC "}", "302" },
+		{ "kube_watch_events_total" SGC "}", "303" },
+		{ "kube_watch_bookmarks_total" SGC "}", "304" },
+		{ "kube_watch_errors_total" SGC ",reason=\"expired\"}", "305" },
+		{ "kube_watch_errors_total" SGC ",reason=\"throttled\"}", "306" },
+		{ "kube_watch_errors_total" SGC ",reason=\"failed\"}", "307" },
+		{ "kube_watch_errors_total" SGC ",reason=\"silent\"}", "308" },
+		{ "kube_watch_refused_total" SGC "}", "309" },
+		{ "kube_requests_total", "101" },
+		{ "kube_received_bytes_total", "102" },
+		{ "kube_credentials_renewed_total", "103" },
+		{ "kube_credential_errors_total", "104" },
+		{ "kube_warnings_total", "105" },
+		{ "kube_events_total{result=\"sent\"}", "201" },
+		{ "kube_events_total{result=\"series\"}", "202" },
+		{ "kube_events_total{result=\"coalesced\"}", "203" },
+		{ "kube_events_total{result=\"throttled\"}", "204" },
+		{ "kube_events_total{result=\"dropped\"}", "205" },
+		{ "kube_events_total{result=\"rejected\"}", "206" },
+		/* Others are not touched by it. */
+		{ "kube_watch_synced{resource=\"pods\"}", "0" },
+		{ "kube_watch_events_total{resource=\"nodes\"}", "0" },
+		{ "kube_watch_refused_total{resource=\"gatewayvmconfigurations\"}", "0" },
+	};
+	struct fixture f;
+
+	(void)state;
+	fixture_start(&f);
+	for (int full = 0; full < 2; full++) {
+		char *text;
+
+		f.kube = full ? &made_up_kube : NULL;
+		text = scrape(&f, NULL);
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			char line[160];
+
+			snprintf(line, sizeof(line), "\negress_verifier_%s %s\n", rows[i].series,
+			         full ? rows[i].value : "0");
+			if (!strstr(text, line))
+				fail_msg("not there: %s", line + 1);
+		}
+		free(text);
+	}
+	fixture_stop(&f);
+}
+
 static bool is_name(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -225,6 +307,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(series_exist_from_the_start),
+		cmocka_unit_test(what_the_api_server_brings_is_counted),
 		cmocka_unit_test(names_that_are_gone_leave_no_series),
 		cmocka_unit_test(strict_readers_take_both),
 		cmocka_unit_test(promtool_takes_it),
