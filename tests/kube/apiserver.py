@@ -16,51 +16,30 @@ their parent's death, and the folder /run/evkube/N by the next start.
 """
 
 import base64
-import collections
-import datetime
-import fcntl
 import glob
 import hashlib
 import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import sys
-import threading
-import time
 
 import pki
 import programs
 import yaml
+from audit import merge_audit
 from client import ApiError, Client, inside
+from machine import Folder, HarnessError, Program, remove_dead, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-RUN_DIR = "/run/evkube"
 SERVICES = "10.0.0.0/16"
 RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 GROUP = "egressgateway.kubernetes.azure.com"
 # Below what connections take for themselves (ip_local_port_range), so that a port is still free after a restart.
 FIRST_PORT, PORTS_EACH = 21000, 4
-
-
-class HarnessError(Exception):
-    """The harness, not the product, is at fault."""
-
-
-def wait_for(condition, what, timeout=20.0, pause=0.01):
-    """What condition() gave, once it is true. There is no event to wait for, so it asks."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise HarnessError(f"not within {timeout} s: {what}")
-        time.sleep(pause)
 
 
 def documents(*paths):
@@ -74,8 +53,7 @@ def documents(*paths):
 
 def recorded():
     """Objects of a real cluster with kube-egress-gateway at work."""
-    with open(f"{HERE}/recorded/objects.yaml", encoding="utf-8") as file:
-        return yaml.load(file, _Plain)["items"]
+    return list(documents(f"{HERE}/recorded/objects.yaml"))
 
 
 class _Plain(yaml.SafeLoader):
@@ -85,175 +63,6 @@ class _Plain(yaml.SafeLoader):
 _Plain.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-
-
-class Program:
-    """One of the programs; start() after stop() or kill() runs it again with the same arguments."""
-
-    def __init__(self, name, arguments, folder, net):
-        self.name, self.arguments, self.log_path, self.net = name, arguments, f"{folder}/{name}.log", net
-        self.popen = None
-
-    def start(self):
-        if self.alive():
-            return
-        if threading.current_thread() is not threading.main_thread():
-            raise HarnessError("a program ends with the thread that started it: start it from the main thread")
-        # Ended by the kernel when this process ends, however; setpriv and nsenter become the program.
-        argv = ["setpriv", "--pdeathsig", "KILL", "--"]
-        argv += ["nsenter", f"--net={self.net}", "--"] if self.net else []
-        with open(self.log_path, "ab") as log:
-            self.popen = subprocess.Popen([*argv, programs.path(self.name), *self.arguments()], stdin=subprocess.DEVNULL,
-                                          stdout=log, stderr=log, start_new_session=True)
-
-    def alive(self):
-        return self.popen is not None and self.popen.poll() is None
-
-    def need_alive(self):
-        if not self.alive():
-            raise HarnessError(f"{self.name} ended with {self.popen.returncode}:\n{self.log()[-3000:]}")
-
-    def _end(self, number, timeout):
-        if self.alive():
-            self.popen.send_signal(signal.SIGCONT)
-            self.popen.send_signal(number)
-            self.popen.wait(timeout)
-
-    def stop(self, timeout=30):
-        try:
-            self._end(signal.SIGTERM, timeout)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise HarnessError(f"{self.name} did not end within {timeout} s") from None
-
-    def kill(self):
-        self._end(signal.SIGKILL, 10)
-
-    def pause(self):
-        """It answers nothing; the kernel still takes connections and bytes for it."""
-        self.popen.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.popen.send_signal(signal.SIGCONT)
-
-    def log(self):
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return ""
-
-    def memory(self):
-        """Resident bytes."""
-        with open(f"/proc/{self.popen.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-class Folder:
-    """/run/evkube/N, with a lock that goes with this process."""
-
-    def __init__(self):
-        remove_dead()
-        self.number = next(number for number in range(200) if self._lock(number))
-        self.path = f"{RUN_DIR}/{self.number}"
-        remove(self.number)
-        os.mkdir(self.path, 0o700)
-
-    def _lock(self, number):
-        self.lock = lock(number)
-        return self.lock is not None
-
-    def close(self):
-        if self.lock:
-            remove(self.number)
-            unlock(self.number, self.lock)
-            self.lock = None
-
-
-def lock(number):
-    """The lock of folder `number`, or None when its owner lives."""
-    path = f"{RUN_DIR}/{number}.lock"
-    while True:
-        file = open(path, "a+", encoding="ascii")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        # Its last owner may have removed the file between open and flock.
-        if os.path.exists(path) and os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-        file.close()
-
-
-def unlock(number, file):
-    os.unlink(f"{RUN_DIR}/{number}.lock")
-    file.close()
-
-
-def processes_of(number):
-    """Those whose arguments name the folder."""
-    found, folder = [], f"{RUN_DIR}/{number}/".encode()
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            with open(path, "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if os.path.basename(words[0]) in (b"etcd", b"kube-apiserver") and folder in b" ".join(words):
-            found.append(int(path.split("/")[2]))
-    return found
-
-
-def remove(number):
-    for pid in processes_of(number):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    wait_for(lambda: not processes_of(number), f"end of the programs of {RUN_DIR}/{number}")
-    shutil.rmtree(f"{RUN_DIR}/{number}", ignore_errors=True)
-
-
-def remove_dead():
-    """What crashed ones left; their numbers."""
-    removed = []
-    os.makedirs(RUN_DIR, exist_ok=True)
-    for number in sorted({int(name.split(".")[0]) for name in os.listdir(RUN_DIR)}):
-        held = lock(number)
-        if held:
-            remove(number)
-            unlock(number, held)
-            removed.append(number)
-    return removed
-
-
-Request = collections.namedtuple("Request", "id user agent verb resource subresource namespace name uri code "
-                                            "received started completed")
-
-
-def _seconds(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-def merge_audit(lines):
-    """Request per audit ID, in order of arrival; code and times are None for what did not happen (yet)."""
-    merged = {}
-    for line in lines:
-        event = json.loads(line)
-        entry = merged.setdefault(event["auditID"], dict.fromkeys(Request._fields))
-        ref = event.get("objectRef", {})
-        resource = "/".join(filter(None, (ref.get("apiGroup"), ref.get("resource")))) or None
-        entry.update(id=event["auditID"], user=event.get("user", {}).get("username"), agent=event.get("userAgent"),
-                     verb=event["verb"], resource=resource, subresource=ref.get("subresource"),
-                     namespace=ref.get("namespace"), name=ref.get("name"), uri=event["requestURI"],
-                     received=_seconds(event["requestReceivedTimestamp"]))
-        if "responseStatus" in event:
-            entry["code"] = event["responseStatus"].get("code")
-        stage = {"ResponseStarted": "started", "ResponseComplete": "completed", "Panic": "completed"}.get(event["stage"])
-        if stage:
-            entry[stage] = _seconds(event["stageTimestamp"])
-    return sorted((Request(**entry) for entry in merged.values()), key=lambda request: request.received)
 
 
 class ServiceAccountVolume:
@@ -373,7 +182,7 @@ class ApiServer:
         self.etcd.start()
         wait_for(self._etcd_healthy, "etcd", timeout)
         self.api.start()
-        wait_for(self._ready, f"the API server is ready\n{self.api.log()[-2000:]}", timeout)
+        wait_for(self._ready, "the API server is ready", timeout)
         return self
 
     def restart(self, kill=False):

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 import apiserver
-from apiserver import GROUP, HERE, ApiServer, HarnessError, ServiceAccountVolume, documents, processes_of, recorded, wait_for
+import machine
+from apiserver import GROUP, HERE, ApiServer, ServiceAccountVolume, recorded
 from client import ApiError
+from machine import HarnessError, processes_of, wait_for
 from programs import REPOSITORY
 
 SGC = (f"{GROUP}/v1alpha1", "StaticGatewayConfiguration")
@@ -359,7 +361,7 @@ def test_nothing_is_left_after_its_owner_was_killed():
         owner.communicate()
     wait_for(lambda: not processes_of(int(number)), "the programs end with their owner", 5)
     assert os.path.isdir(folder)
-    assert int(number) in apiserver.remove_dead()
+    assert int(number) in machine.remove_dead()
     assert not os.path.exists(folder) and not os.path.exists(folder + ".lock")
 
 
