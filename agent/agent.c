@@ -185,7 +185,7 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, "starting", r);
 
-	r = agent_setup(agent->config);
+	r = agent_setup(agent->config, NULL);
 	if (r < 0)
 		return fail(error, "what the configuration asks of the broker", r);
 	/* Before anything in the kernel is touched: an agent that runs already has the address. */

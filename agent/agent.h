@@ -13,6 +13,7 @@
 #include "flow/table.h"
 #include "inventory/inventory.h"
 #include "inventory/source_file.h"
+#include "kube/server.h"
 #include "probe/prober.h"
 #include "probe/schedule.h"
 #include "report/report.h"
@@ -63,6 +64,7 @@ struct agent {
 	unsigned int ticks;
 	bool claimed; /* what an earlier run left was taken over or removed */
 
+	const struct kube_server *api_server; /* borrowed; NULL: the inventory is a file's */
 	struct schedule *schedule;
 	struct prober *prober;
 	struct probe_result control[ECHOES_MAX]; /* newest of the node's own probes */
@@ -97,7 +99,10 @@ struct inventory_options agent_inventory_options(const struct config *config);
 void agent_reload(struct agent *agent);
 
 /* agent_setup.c: configuration → what the broker grants. */
-int agent_setup(const struct config *config);
+/* Which API server; before agent_setup(), and read through the broker when only root may. */
+int agent_api_server(const struct config *config, struct kube_server *out, char error[static 512]);
+/* server is NULL with the inventory of a file. */
+int agent_setup(const struct config *config, const struct kube_server *server);
 /* From here on the network may be heard. */
 int agent_seal(const struct agent *agent, char error[static 512]);
 

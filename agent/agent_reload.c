@@ -35,6 +35,7 @@ static const char *fixed_key(const struct config *a, const struct config *b)
 	} fixed[] = {
 		{ "node", strcmp(a->node, b->node) == 0 },
 		{ "inventory.source", a->source_file == b->source_file },
+		{ "inventory.kubeconfig", strcmp(a->kubeconfig, b->kubeconfig) == 0 },
 		{ "inventory.file", strcmp(a->inventory_file, b->inventory_file) == 0 },
 		{ "inventory.netnsDir", strcmp(a->netns_dir, b->netns_dir) == 0 },
 		{ "inventory.cgroupRoot", strcmp(a->cgroup_root, b->cgroup_root) == 0 },
@@ -107,7 +108,7 @@ static int load(const struct agent *agent, struct config **out, char error[stati
 		snprintf(error, 512, "%s changes only with a restart", fixed);
 		return -EINVAL;
 	}
-	r = agent_setup(next);
+	r = agent_setup(next, agent->api_server);
 	if (r < 0) {
 		/* A signal to both processes comes here twice: the broker forwards its own. */
 		snprintf(error, 512, "%s",

@@ -35,6 +35,16 @@ static void add_servers(struct broker_setup *setup, const struct dns_servers *se
 	}
 }
 
+/* Its address may be one of the cluster's, of its services or of the node's network. */
+static void add_api_server(struct broker_setup *setup, const struct kube_server *server)
+{
+	add(setup, &(struct broker_destination){ .ip = server->address,
+	                                         .port = server->port,
+	                                         .stream = true,
+	                                         .any = !server->has_address,
+	                                         .cluster = true });
+}
+
 static int add_echo(struct broker_setup *setup, const struct config_echo *echo)
 {
 	const struct prober_echo as_probed = {
@@ -67,7 +77,44 @@ static int copy(char *to, size_t size, const char *from)
 
 #define COPY(to, from) copy(to, sizeof(to), from)
 
-int agent_setup(const struct config *config)
+/* A path from the root without steps back: others the worker must be able to read by itself. */
+static bool is_plain(const char *path)
+{
+	size_t len = strlen(path);
+
+	return path[0] == '/' && !strstr(path, "/../") &&
+	       (len < 3 || strcmp(path + len - 3, "/..") != 0);
+}
+
+static int add_file(struct broker_setup *setup, const char *path)
+{
+	if (!path || !is_plain(path) || setup->n_files == BROKER_FILES_MAX)
+		return 0;
+	return COPY(setup->files[setup->n_files++], path);
+}
+
+/* Before the kubeconfig was read, it alone. */
+static int add_credentials(struct broker_setup *setup, const struct config *config,
+                           const struct kube_server *server)
+{
+	cleanup(mem_freep) char *kubeconfig = NULL;
+	int r = 0;
+
+	if (config->source_file)
+		return 0;
+	if (config->kubeconfig[0]) {
+		kubeconfig = path_absolute(config->kubeconfig);
+		r = kubeconfig ? add_file(setup, kubeconfig) : -errno;
+	}
+	if (!server)
+		return r;
+	add_api_server(setup, server);
+	for (int i = 0; r == 0 && i < _KUBE_FILE_MAX; i++)
+		r = add_file(setup, server->file[i]);
+	return r;
+}
+
+int agent_setup(const struct config *config, const struct kube_server *server)
 {
 	static struct broker_setup setup; /* some kB */
 	cleanup(mem_freep) char *inventory = path_absolute(config->inventory_file);
@@ -80,17 +127,36 @@ int agent_setup(const struct config *config)
 	r = COPY(setup.node, config->node);
 	r = r ?: COPY(setup.netns_dir, config->netns_dir);
 	r = r ?: COPY(setup.cgroup_root, config->cgroup_root);
-	/* What is no plain path from the root the worker must be able to read by itself. */
-	if (!strstr(inventory, "/.."))
+	if (is_plain(inventory))
 		r = r ?: COPY(setup.inventory_file, inventory);
 	/* Without it names cannot be asked for, which each probe says. */
 	if (dns_servers_load(PROBER_RESOLV_CONF, &servers) == 0)
 		add_servers(&setup, &servers);
+	r = r ?: add_credentials(&setup, config, server);
 	for (size_t i = 0; r == 0 && i < config->n_echoes; i++)
 		r = add_echo(&setup, &config->echoes[i]);
 	memcpy(setup.cluster, config->cluster, sizeof(setup.cluster));
 	setup.n_cluster = (uint32_t)config->n_cluster;
 	return r ?: broker_client_setup(&setup);
+}
+
+int agent_api_server(const struct config *config, struct kube_server *out, char error[static 512])
+{
+	cleanup(mem_freep) char *path = NULL;
+	int r = 0;
+
+	if (!config->kubeconfig[0])
+		return kube_server_in_cluster(out, error);
+	path = path_absolute(config->kubeconfig);
+	if (!path)
+		r = -errno;
+	else if (broker_client_started())
+		r = agent_setup(config, NULL);
+	if (r < 0) {
+		snprintf(error, 512, "%s: %s", config->kubeconfig, strerror(-r));
+		return r;
+	}
+	return kube_server_load(path, out, error);
 }
 
 int agent_seal(const struct agent *agent, char error[static 512])

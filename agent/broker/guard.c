@@ -87,12 +87,32 @@ static bool is_path(const char *path, size_t size)
 	return true;
 }
 
+static bool same_files(const struct broker_setup *a, const struct broker_setup *b)
+{
+	if (a->n_files != b->n_files)
+		return false;
+	for (uint32_t i = 0; i < a->n_files; i++)
+		if (strcmp(a->files[i], b->files[i]) != 0)
+			return false;
+	return true;
+}
+
 /* What a reload may not change: it would be other files that become readable, and other namespaces. */
 static bool same_places(const struct broker_setup *a, const struct broker_setup *b)
 {
 	return strcmp(a->node, b->node) == 0 && strcmp(a->netns_dir, b->netns_dir) == 0 &&
 	       strcmp(a->cgroup_root, b->cgroup_root) == 0 &&
-	       strcmp(a->inventory_file, b->inventory_file) == 0;
+	       strcmp(a->inventory_file, b->inventory_file) == 0 && same_files(a, b);
+}
+
+static bool are_files(const struct broker_setup *setup)
+{
+	if (setup->n_files > BROKER_FILES_MAX)
+		return false;
+	for (uint32_t i = 0; i < setup->n_files; i++)
+		if (!is_path(setup->files[i], sizeof(setup->files[i])))
+			return false;
+	return true;
 }
 
 int guard_setup(struct guard *guard, const struct broker_setup *setup)
@@ -104,7 +124,8 @@ int guard_setup(struct guard *guard, const struct broker_setup *setup)
 	    !is_path(setup->cgroup_root, sizeof(setup->cgroup_root)) ||
 	    (setup->inventory_file[0] &&
 	     !is_path(setup->inventory_file, sizeof(setup->inventory_file))) ||
-	    setup->n_destinations > BROKER_DESTINATIONS_MAX || setup->n_cluster > CLUSTER_CIDRS_MAX)
+	    !are_files(setup) || setup->n_destinations > BROKER_DESTINATIONS_MAX ||
+	    setup->n_cluster > CLUSTER_CIDRS_MAX)
 		return -EINVAL;
 	if (guard->state == GUARD_OPEN && !(guard->has_setup && same_places(&guard->setup, setup)))
 		return -EPERM;
@@ -171,6 +192,15 @@ static bool is_cni_configuration(const char *path)
 	        strcmp(dot, ".json") == 0);
 }
 
+/* By its name, whatever links it goes by: a volume's files are other ones after each renewal. */
+static bool is_granted(const struct broker_setup *setup, const char *path)
+{
+	for (uint32_t i = 0; i < setup->n_files; i++)
+		if (strcmp(path, setup->files[i]) == 0)
+			return true;
+	return false;
+}
+
 int guard_file(const struct guard *guard, const char path[static BROKER_PATH_MAX], bool *folder)
 {
 	if (!is_path(path, BROKER_PATH_MAX))
@@ -180,7 +210,11 @@ int guard_file(const struct guard *guard, const char path[static BROKER_PATH_MAX
 	if (*folder || is_cni_configuration(path) || strcmp(path, RESOLV_CONF) == 0 ||
 	    strcmp(path, guard->config_path) == 0)
 		return 0;
-	return guard->has_setup && strcmp(path, guard->setup.inventory_file) == 0 ? 0 : -EPERM;
+	if (!guard->has_setup)
+		return -EPERM;
+	return strcmp(path, guard->setup.inventory_file) == 0 || is_granted(&guard->setup, path)
+	               ? 0
+	               : -EPERM;
 }
 
 int guard_netns(const struct guard *guard, const char path[static BROKER_PATH_MAX])
@@ -267,7 +301,8 @@ static bool matches(const struct guard *guard, const struct broker_destination *
 	if (!destination->any)
 		return memcmp(&destination->ip, &connect->peer, sizeof(connect->peer)) == 0;
 	return !is_special(&connect->peer, connect->port) &&
-	       !any_contains(guard->setup.cluster, guard->setup.n_cluster, &connect->peer);
+	       (destination->cluster ||
+	        !any_contains(guard->setup.cluster, guard->setup.n_cluster, &connect->peer));
 }
 
 int guard_connect(const struct guard *guard, const struct broker_connect *connect)

@@ -54,6 +54,7 @@ void broker_request_tidy(struct broker_request *request)
 		for (size_t i = 0; i < BROKER_DESTINATIONS_MAX; i++) {
 			tidy(&request->setup.destinations[i].stream);
 			tidy(&request->setup.destinations[i].any);
+			tidy(&request->setup.destinations[i].cluster);
 		}
 		break;
 	case BROKER_LISTEN:

@@ -51,6 +51,7 @@ struct broker_destination {
 	uint16_t port;
 	bool stream; /* TCP; else UDP */
 	bool any; /* an echo with a name: any address that is neither special nor of the cluster */
+	bool cluster; /* with any: the API server, which may be of the cluster */
 };
 
 struct broker_setup {
@@ -59,6 +60,9 @@ struct broker_setup {
 	char cgroup_root[BROKER_PATH_MAX];
 	char inventory_file
 		[BROKER_PATH_MAX]; /* "": none that would have to be opened for the worker */
+	/* For the API server, read again whenever they change; by these very names. */
+	char files[BROKER_FILES_MAX][BROKER_PATH_MAX];
+	uint32_t n_files;
 	struct broker_destination destinations[BROKER_DESTINATIONS_MAX];
 	uint32_t n_destinations;
 	struct cidr cluster[CLUSTER_CIDRS_MAX]; /* no named echo is in there */

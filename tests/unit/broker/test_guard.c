@@ -31,12 +31,22 @@ static struct broker_setup usual(void)
 	};
 
 	setup.destinations[0] =
-		(struct broker_destination){ ip_of("127.0.0.53"), 53, false, false };
-	setup.destinations[1] = (struct broker_destination){ ip_of("127.0.0.53"), 53, true, false };
+		(struct broker_destination){ .ip = ip_of("127.0.0.53"), .port = 53 };
+	setup.destinations[1] = (struct broker_destination){ .ip = ip_of("127.0.0.53"),
+		                                             .port = 53,
+		                                             .stream = true };
 	setup.destinations[2] =
 		(struct broker_destination){ .port = 443, .stream = true, .any = true };
 	setup.destinations[3] = (struct broker_destination){ .port = 3478, .any = true };
-	setup.n_destinations = 4;
+	setup.destinations[4] = (struct broker_destination){
+		.port = 6443, .stream = true, .any = true, .cluster = true
+	};
+	setup.destinations[5] =
+		(struct broker_destination){ ip_of("10.244.0.1"), 8443, true, false, true };
+	setup.n_destinations = 6;
+	strcpy(setup.files[0], "/root/.kube/config");
+	strcpy(setup.files[1], "/var/run/secrets/kubernetes.io/serviceaccount/..data/token");
+	setup.n_files = 2;
 	assert_int_equal(cidr_parse("10.244.0.0/16", &setup.cluster[0]), 0);
 	setup.n_cluster = 1;
 	return setup;
@@ -90,6 +100,7 @@ static void test_reload_moves_nothing(void **state)
 		{ offsetof(struct broker_setup, netns_dir), "/proc/1/ns" },
 		{ offsetof(struct broker_setup, cgroup_root), "/" },
 		{ offsetof(struct broker_setup, inventory_file), "/etc/shadow" },
+		{ offsetof(struct broker_setup, files[1]), "/etc/shadow" },
 	};
 	struct broker_setup setup = usual();
 	struct guard guard = sealed();
@@ -102,6 +113,14 @@ static void test_reload_moves_nothing(void **state)
 		strcpy((char *)&other + rows[i].at, rows[i].to);
 		assert_int_equal(guard_setup(&guard, &other), -EPERM);
 		assert_memory_equal(&guard.setup, &setup, sizeof(setup));
+	}
+	for (uint32_t n = 0; n <= BROKER_FILES_MAX; n++) {
+		struct broker_setup other = usual();
+
+		for (uint32_t i = other.n_files; i < n; i++)
+			strcpy(other.files[i], "/etc/shadow");
+		other.n_files = n;
+		assert_int_equal(guard_setup(&guard, &other), n == 2 ? 0 : -EPERM);
 	}
 	assert_int_equal(guard_setup(&guard, &setup), 0);
 }
@@ -125,6 +144,9 @@ static void test_setup_is_checked(void **state)
 		strcpy(setup.inventory_file, bad[i]);
 		assert_int_equal(guard_setup(&guard, &setup), i == 0 ? 0 : -EINVAL);
 		guard.has_setup = false;
+		setup = usual();
+		strcpy(setup.files[1], bad[i]);
+		assert_int_equal(guard_setup(&guard, &setup), -EINVAL);
 	}
 	setup = usual();
 	memset(setup.node, 'a', sizeof(setup.node));
@@ -137,6 +159,12 @@ static void test_setup_is_checked(void **state)
 	assert_int_equal(guard_setup(&guard, &setup), -EINVAL);
 	setup = usual();
 	setup.n_cluster = UINT32_MAX;
+	assert_int_equal(guard_setup(&guard, &setup), -EINVAL);
+	setup = usual();
+	setup.n_files = BROKER_FILES_MAX + 1;
+	assert_int_equal(guard_setup(&guard, &setup), -EINVAL);
+	setup = usual();
+	memset(setup.files[1], '/', sizeof(setup.files[1]));
 	assert_int_equal(guard_setup(&guard, &setup), -EINVAL);
 	assert_false(guard.has_setup);
 }
@@ -158,6 +186,15 @@ static void test_paths(void **state)
 		{ "/etc/cni/net.d/multus.kubeconfig", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d/multus.d/a.conf", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/resolv.conf", 0, -EPERM, -EPERM, false },
+		/* For the API server, and nothing beside them. */
+		{ "/root/.kube/config", 0, -EPERM, -EPERM, false },
+		{ "/root/.kube", -EPERM, -EPERM, -EPERM, false },
+		{ "/root/.kube/config/a", -EPERM, -EPERM, -EPERM, false },
+		{ "/root/.kube/./config", -EPERM, -EPERM, -EPERM, false },
+		{ "/var/run/secrets/kubernetes.io/serviceaccount/..data/token", 0, -EPERM, -EPERM,
+		  false },
+		{ "/var/run/secrets/kubernetes.io/serviceaccount/token", -EPERM, -EPERM, -EPERM,
+		  false },
 		{ "/etc/cni/net.d/a/b", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.d/", -EPERM, -EPERM, -EPERM, false },
 		{ "/etc/cni/net.dx", -EPERM, -EPERM, -EPERM, false },
@@ -219,6 +256,15 @@ static void test_connect(void **state)
 		{ "192.0.2.10", 3478, false, 0, 0 },
 		{ "10.0.0.5", 443, true, 0, 0 },
 		{ "10.244.3.4", 443, true, -EPERM, 0 }, /* the cluster */
+		/* The API server: by its name wherever it is, by its address there only. */
+		{ "10.244.3.4", 6443, true, 0, 0 },
+		{ "192.0.2.10", 6443, true, 0, 0 },
+		{ "192.0.2.10", 6443, false, -EPERM, 0 },
+		{ "127.0.0.1", 6443, true, -EPERM, -EPERM },
+		{ "169.254.169.254", 6443, true, -EPERM, -EPERM },
+		{ "10.244.0.1", 8443, true, 0, 0 },
+		{ "10.244.0.2", 8443, true, -EPERM, 0 },
+		{ "10.244.0.1", 8443, false, -EPERM, 0 },
 		{ "127.0.0.53", 53, false, 0, -EPERM },
 		{ "127.0.0.53", 53, true, 0, -EPERM },
 		{ "127.0.0.1", 443, true, -EPERM, -EPERM },

@@ -85,6 +85,8 @@ static struct broker_setup setup_of(const struct world *world)
 	setup.destinations[0] =
 		(struct broker_destination){ .port = 443, .stream = true, .any = true };
 	setup.n_destinations = 1;
+	snprintf(setup.files[0], sizeof(setup.files[0]), "%s/token", world->folder);
+	setup.n_files = 1;
 	return setup;
 }
 
@@ -126,6 +128,23 @@ static void ask_the_kernel(const struct world *world)
 	refused("bind", bind(world->host_udp, (struct sockaddr *)&to, sizeof(to)), EPERM);
 }
 
+/* Of the folder that only root looks into one file, as it is now, and nothing else. */
+static void ask_for_the_token(const struct world *world)
+{
+	char token[80], other[80], text[8] = "";
+	int fd = -1;
+
+	snprintf(token, sizeof(token), "%s/token", world->folder);
+	snprintf(other, sizeof(other), "%s/token.old", world->folder);
+	refused("open(token)", open(token, O_RDONLY), EACCES);
+	denied("the token", privileged()->file(token, &fd), 0);
+	if (read(fd, text, sizeof(text) - 1) != 6 || strcmp(text, "secret") != 0)
+		complain("the token's text", 0, 0);
+	close(fd);
+	denied("beside the token", privileged()->file(other, &fd), -EPERM);
+	denied("the token's folder", privileged()->file(world->folder, &fd), -EPERM);
+}
+
 static void ask_the_broker(const struct world *world)
 {
 	static struct broker_setup setup;
@@ -158,6 +177,8 @@ static void ask_the_broker(const struct world *world)
 	denied("host, metadata", broker->connect(-1, SOCK_STREAM, &metadata, 443, &fd),
 	       -EOPNOTSUPP);
 	denied("host, neighbours", broker->netlink(-1, RTMGRP_NEIGH, &fd), -EPERM);
+
+	ask_for_the_token(world);
 
 	/* A pod's namespace is what a worker is for, but not its loopback and not the platform. */
 	denied("netns of a pod", broker->netns_open(world->pod_netns, &pod, &inode), 0);
@@ -292,6 +313,9 @@ static int set_up(void **state)
 	assert_true(report != MAP_FAILED);
 	strcpy(f->folder, "/tmp/eva-hostile-XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
+	assert_int_equal(sh("umask 077; printf secret >%s/token; cp %s/token %s/token.old",
+	                    f->folder, f->folder, f->folder),
+	                 0);
 	netns_add("pod");
 	netns_file("pod", f->pod);
 	/* The host's own namespace, where a worker may hope to find a pod's. */
@@ -320,7 +344,7 @@ static int tear_down(void **state)
 	close(f->world.host_udp);
 	netns_delete("pod");
 	netns_delete("host");
-	rmdir(f->folder);
+	assert_int_equal(sh("rm -r %s", f->folder), 0);
 	munmap(report, sizeof(*report));
 	free(f);
 	return 0;
