@@ -12,7 +12,7 @@ packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 image='buildah debootstrap'
 case ${1:-} in
 image) packages=$image ;;
-test) packages="$packages $image chromium prometheus crun golang-github-containers-common netavark python3-yaml" ;;
+test) packages="$packages $image chromium prometheus crun golang-github-containers-common netavark python3-yaml python3-venv" ;;
 esac
 missing=$(for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
