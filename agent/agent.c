@@ -106,7 +106,7 @@ static int on_signal(struct loop_source *source, uint32_t events)
 		}
 		log_info("stopping", "signal", strsignal((int)info.ssi_signo), NULL);
 		agent->stopping = true;
-		loop_stop(agent->loop);
+		agent_leave(agent);
 	}
 	return 0;
 }
@@ -185,7 +185,7 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, "starting", r);
 
-	r = agent_setup(agent->config, NULL);
+	r = agent_setup(agent->config, agent_source_server(agent));
 	if (r < 0)
 		return fail(error, "what the configuration asks of the broker", r);
 	/* Before anything in the kernel is touched: an agent that runs already has the address. */
@@ -212,10 +212,9 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return error[0] ? r : fail(error, "probes", r);
 
-	r = source_file_new(agent->loop, agent->config->inventory_file, agent->inventory,
-	                    &agent->source);
+	r = agent_source_start(agent, error);
 	if (r < 0)
-		return fail(error, agent->config->inventory_file, r);
+		return r;
 
 	agent_flows_settle(agent);
 
@@ -239,18 +238,15 @@ int agent_new(const struct agent_options *options, struct agent **out, char erro
 	agent->options = *options;
 	agent->started = clock_now();
 	agent->signal_fd = -1;
+	agent->leave.timer.fd = -1;
 	agent->probe_timer.fd = agent->tick.fd = agent->attach_timer.fd = -1;
 
 	r = config_load(options->config_path, &agent->config, error);
 	if (r < 0)
 		return r;
-	if (!agent->config->source_file) {
-		snprintf(error, 512,
-		         "%s: inventory.source: expected file; this version does not read the API "
-		         "server",
-		         options->config_path);
-		return -EINVAL;
-	}
+	r = agent_source_load(agent, error);
+	if (r < 0)
+		return r;
 
 	r = build(agent, error);
 	if (r < 0)
@@ -265,7 +261,8 @@ struct agent *agent_free(struct agent *agent)
 		return NULL;
 
 	timer_clear(&agent->tick);
-	source_file_free(agent->source);
+	agent_leave_stop(agent);
+	agent_source_stop(agent);
 	agent_answers_stop(agent);
 	agent_flows_stop(agent);
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)

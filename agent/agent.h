@@ -13,6 +13,8 @@
 #include "flow/table.h"
 #include "inventory/inventory.h"
 #include "inventory/source_file.h"
+#include "inventory/source_kube.h"
+#include "kube/recorder.h"
 #include "kube/server.h"
 #include "probe/prober.h"
 #include "probe/schedule.h"
@@ -52,9 +54,19 @@ struct agent {
 	struct config *config;
 	struct moment started;
 	bool stopping;
+	bool gone; /* the DaemonSet is: nothing is left in the kernel */
+	struct {
+		unsigned int questions;            /* asked so far */
+		const char *namespace, *daemonset; /* borrowed from the environment */
+		struct kube_call *call;
+		struct timer timer;
+	} leave;
 
 	struct inventory *inventory;
-	struct source_file *source;
+	/* Where its objects come from: one of these once the source has begun. */
+	struct source_file *source_file;
+	struct source_kube *source_kube;
+	struct kube_client *kube; /* NULL: the inventory is a file's */
 
 	struct flow_client *packets; /* NULL: no packets are observed, bpf_error says why */
 	struct flow_table *flows;
@@ -64,7 +76,7 @@ struct agent {
 	unsigned int ticks;
 	bool claimed; /* what an earlier run left was taken over or removed */
 
-	const struct kube_server *api_server; /* borrowed; NULL: the inventory is a file's */
+	struct kube_server api_server; /* until the client has it */
 	struct schedule *schedule;
 	struct prober *prober;
 	struct probe_result control[ECHOES_MAX]; /* newest of the node's own probes */
@@ -78,6 +90,7 @@ struct agent {
 	struct violations *violations;
 	struct timer tick;
 
+	struct kube_recorder *recorder; /* NULL: nobody takes events */
 	struct report *report;
 	struct http_server *server; /* NULL: check serves nothing */
 	uint64_t probes_skipped;
@@ -105,6 +118,26 @@ int agent_api_server(const struct config *config, struct kube_server *out, char 
 int agent_setup(const struct config *config, const struct kube_server *server);
 /* From here on the network may be heard. */
 int agent_seal(const struct agent *agent, char error[static 512]);
+
+/* agent_source.c: a file or the API server → inventory. */
+int agent_source_load(struct agent *agent, char error[static 512]);
+/* NULL: the inventory is a file's. */
+const struct kube_server *agent_source_server(const struct agent *agent);
+int agent_source_start(struct agent *agent, char error[static 512]);
+void agent_source_stop(struct agent *agent);
+/* SIGHUP. */
+void agent_source_reload(struct agent *agent);
+/* Everything was read at least once. */
+bool agent_source_complete(const struct agent *agent);
+/* Nothing more comes by waiting a moment. */
+bool agent_source_settled(const struct agent *agent);
+/* Whether it can be relied on now; what is to be said of it. */
+bool agent_source_ready(const struct agent *agent, char *reason, size_t size);
+uint64_t agent_source_refused(const struct agent *agent);
+
+/* agent_leave.c: SIGTERM. Ends the loop, soon. */
+void agent_leave(struct agent *agent);
+void agent_leave_stop(struct agent *agent);
 
 /* agent_flows.c: packets → flows → offending ones. */
 int agent_flows_start(struct agent *agent);
@@ -136,6 +169,10 @@ void agent_judge_round(struct agent *agent, struct watched *watched, const struc
 void agent_judge_control(struct agent *agent, const struct moment *asked, const struct moment *now);
 void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now);
 void agent_judge_tick(struct agent *agent);
+
+/* agent_events.c: what `kubectl describe` tells; without a recorder nothing. */
+void agent_event(struct agent *agent, const struct violation *violation,
+                 enum violation_change change);
 
 /* agent_answers.c: what the HTTP endpoint and the metrics tell. */
 int agent_answers_start(struct agent *agent);

@@ -112,17 +112,7 @@ static void bpf_condition(const struct agent *agent, struct report_condition_sta
 
 static void inventory_condition(const struct agent *agent, struct report_condition_state *out)
 {
-	const struct source_file_stats *stats;
-
-	if (!agent->source) {
-		say(out, false, "not read yet");
-		return;
-	}
-	stats = source_file_stats(agent->source);
-	if (stats->last_error[0])
-		say(out, false, stats->last_error);
-	else
-		say(out, true, stats->last_refusal);
+	out->ok = agent_source_ready(agent, out->reason, sizeof(out->reason));
 }
 
 /* Probes run when a round was completed within three intervals, or nobody is to be probed. */
@@ -190,14 +180,45 @@ static uint64_t lost_of(void *user, enum report_loss loss)
 	case LOSS_VIOLATIONS:
 		return violations_refused(agent->violations);
 	case LOSS_OBJECTS:
-		return inventory_stats(agent->inventory).refused +
-		       (agent->source ? source_file_stats(agent->source)->refused : 0);
+		return inventory_stats(agent->inventory).refused + agent_source_refused(agent);
 	case LOSS_PROBES:
 		return agent->probes_skipped;
 	case LOSS_MEMORY:
 		return agent->out_of_memory;
 	default:
 		return 0;
+	}
+}
+
+static void watch_of(const struct kube_watch *watch, struct report_kube_watch *out)
+{
+	uint64_t heard_ns = kube_watch_heard_ns(watch);
+	struct moment now = clock_now();
+
+	out->synced = kube_watch_state(watch) == KUBE_WATCH_SYNCED;
+	out->heard_us = heard_ns ? clock_at(&now, heard_ns).wall_us : 0;
+	out->stats = *kube_watch_stats(watch);
+}
+
+static void kube_of(void *user, struct report_kube *out)
+{
+	static const enum report_resource resources[SOURCE_KUBE_LISTS] = {
+		[INVENTORY_PODS] = REPORT_PODS,
+		[INVENTORY_GATEWAYS] = REPORT_GATEWAYS,
+		[INVENTORY_GATEWAY_VMS] = REPORT_GATEWAY_VMS,
+		[INVENTORY_NODES] = REPORT_NODES,
+	};
+	const struct agent *agent = user;
+
+	if (agent->kube)
+		out->client = kube_client_stats(agent->kube);
+	if (agent->recorder)
+		out->recorder = *kube_recorder_stats(agent->recorder);
+	for (size_t i = 0; agent->source_kube && i < SOURCE_KUBE_LISTS; i++) {
+		const struct kube_watch *watch = source_kube_list(agent->source_kube, i);
+
+		if (watch)
+			watch_of(watch, &out->watches[resources[i]]);
 	}
 }
 
@@ -234,6 +255,7 @@ int agent_answers_start(struct agent *agent)
 		.condition = condition_of,
 		.lost = lost_of,
 		.probe_now = probe_now_of,
+		.kube = kube_of,
 	};
 
 	return report_new(&sources, &agent->report);

@@ -173,7 +173,7 @@ static bool is_awaited(void *user, uint32_t number)
  */
 static void drop_unclaimed(struct agent *agent)
 {
-	if (agent->claimed || !agent->source || source_file_stats(agent->source)->reloads == 0)
+	if (agent->claimed || !agent_source_complete(agent))
 		return;
 	agent->claimed = flow_client_drop_unclaimed(agent->packets, is_awaited, agent);
 	for (uint32_t i = 0; i < SUBJECTS_MAX; i++)
@@ -278,7 +278,7 @@ void agent_flows_stop(struct agent *agent)
 	timer_clear(&agent->attach_timer);
 	agent->reader = flow_reader_free(agent->reader);
 	/* Programs stay where they are and count on, so that an update misses nothing. */
-	agent->packets = flow_client_free(agent->packets, !agent->options.once);
+	agent->packets = flow_client_free(agent->packets, !agent->options.once && !agent->gone);
 }
 
 void agent_flows_detach(struct agent *agent, struct watched *watched)

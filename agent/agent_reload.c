@@ -108,7 +108,7 @@ static int load(const struct agent *agent, struct config **out, char error[stati
 		snprintf(error, 512, "%s changes only with a restart", fixed);
 		return -EINVAL;
 	}
-	r = agent_setup(next, agent->api_server);
+	r = agent_setup(next, agent_source_server(agent));
 	if (r < 0) {
 		/* A signal to both processes comes here twice: the broker forwards its own. */
 		snprintf(error, 512, "%s",
@@ -169,6 +169,6 @@ void agent_reload(struct agent *agent)
 		        error[0] ? error : strerror(-r));
 		return;
 	}
-	(void)source_file_reload(agent->source);
+	agent_source_reload(agent);
 	log_info("configuration reloaded", NULL);
 }

@@ -16,6 +16,8 @@
 #define CHECK_CONFIG "/etc/egress-verifier/config.yaml"
 /* How often it is looked whether every subject was judged. */
 #define LOOK_NS (50 * NSEC_PER_MSEC)
+/* For the API server's lists, before the round. */
+#define LISTS_NS (15 * NSEC_PER_SEC)
 
 struct check {
 	const char *config_path;
@@ -26,6 +28,7 @@ struct check {
 
 	struct agent *agent;
 	struct timer look;
+	bool listed; /* what there is to check is known */
 	uint64_t began_ns, bound_ns;
 };
 
@@ -94,11 +97,31 @@ static bool is_done(const struct check *check)
 	return tally.judged == tally.subjects && control_is_complete(check->agent);
 }
 
+/*
+ * The round's time begins when it is known whom to ask. What cannot be read is
+ * waited for only when waiting was asked for.
+ */
+static void look_at_lists(struct check *check, uint64_t now_ns)
+{
+	bool settled = agent_source_settled(check->agent);
+	uint64_t bound_ns = check->wait_ns ? check->wait_ns : LISTS_NS;
+
+	if (settled && agent_source_complete(check->agent)) {
+		check->listed = true;
+		check->began_ns = now_ns;
+	} else if ((settled && !check->wait_ns) || now_ns - check->began_ns >= bound_ns) {
+		loop_stop(check->agent->loop);
+	}
+}
+
 static int on_look(struct timer *timer)
 {
 	struct check *check = container_of(timer, struct check, look);
+	uint64_t now_ns = clock_now().mono_ns;
 
-	if (is_done(check) || clock_now().mono_ns - check->began_ns >= check->bound_ns)
+	if (!check->listed)
+		look_at_lists(check, now_ns);
+	else if (is_done(check) || now_ns - check->began_ns >= check->bound_ns)
 		loop_stop(check->agent->loop);
 	return 0;
 }
@@ -116,12 +139,13 @@ static void complain(const char *what, const char *why)
 /* What stands in the way of a verdict, for who sees an empty table. */
 static void print_conditions(const struct check *check)
 {
-	const struct source_file_stats *source = source_file_stats(check->agent->source);
+	char reason[512] = "";
+	bool ready = agent_source_ready(check->agent, reason, sizeof(reason));
 
-	/* What is worse was logged. */
-	if (!source->last_error[0] && source->last_refusal[0])
-		complain("", source->last_refusal);
-	if (count(check).subjects == 0)
+	/* What is wrong with a file was logged. */
+	if ((ready || check->agent->source_kube) && reason[0])
+		complain("", reason);
+	if (agent_source_complete(check->agent) && count(check).subjects == 0)
 		fprintf(stderr, "egress-verifier: no pod of node %s uses a gateway or must\n",
 		        check->agent->config->node);
 }

@@ -262,7 +262,7 @@ static const struct config_field fields[] = {
 	{ "inventory.source", decode_source, FIELD(source_file), "kubernetes", false,
 	  "kubernetes or file" },
 	{ "inventory.kubeconfig", config_text, FIELD(kubeconfig), "\"\"", false,
-	  "empty: the in-cluster service account" },
+	  "relative to the configuration file; empty: the in-cluster service account" },
 	{ "inventory.file", decode_file, FIELD(inventory_file), "inventory.yaml", false,
 	  "objects as kubectl prints them; relative to the configuration file" },
 	{ "inventory.netnsDir", decode_absolute, FIELD(netns_dir), "/run/netns", false,
@@ -349,18 +349,18 @@ static int find_node_name(struct config_reading *in, struct config *config)
 	return config->node ? 0 : -ENOMEM;
 }
 
-/* inventory.file lies beside the configuration unless it says otherwise. */
-static int resolve_inventory_file(const char *path, struct config *config)
+/* Files lie beside the configuration unless it says otherwise. */
+static int resolve_file(const char *path, char **file)
 {
 	const char *slash = strrchr(path, '/');
 	char *resolved;
 
-	if (*config->inventory_file == '/' || !slash)
+	if (**file == '/' || **file == '\0' || !slash)
 		return 0;
-	if (asprintf(&resolved, "%.*s/%s", (int)(slash - path), path, config->inventory_file) < 0)
+	if (asprintf(&resolved, "%.*s/%s", (int)(slash - path), path, *file) < 0)
 		return -ENOMEM;
-	free(config->inventory_file);
-	config->inventory_file = resolved;
+	free(*file);
+	*file = resolved;
 	return 0;
 }
 
@@ -379,7 +379,8 @@ static int read_config(struct config_reading *in, const char *data, size_t len,
 	if (r == 0)
 		r = find_node_name(in, config);
 	bound_timeout(config);
-	return r < 0 ? r : resolve_inventory_file(in->file, config);
+	r = r ?: resolve_file(in->file, &config->inventory_file);
+	return r ?: resolve_file(in->file, &config->kubeconfig);
 }
 
 int config_parse(const char *data, size_t len, const char *path, struct config **out,
