@@ -157,6 +157,10 @@ $(BUILD)/tests/unit/oom/%: tests/unit/oom/%.c $(BUILD)/parts.a $(call archives,$
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
 		-o $@ $< $(filter %.a,$^) -lcmocka $(LDLIBS)
+$(BUILD)/tests/unit/agent/%: tests/unit/agent/%.c $(BUILD)/parts.a $(call archives,$(LAYERS))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(WARN) $(CFLAGS) -fPIE -Itests/unit -Werror=unused-function $(LDFLAGS) \
+		-o $@ $< $(filter %.a,$^) $(shell sed -n 's,^/\* ldflags: \(.*\) \*/$$,\1,p' $<) -lcmocka $(LDLIBS)
 
 unit: $(UNIT)
 	$(Q)BUILD=$(BUILD) tests/run.sh unit $(UNIT)

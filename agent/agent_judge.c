@@ -17,6 +17,7 @@ static void on_violation(void *user, const struct violation *violation,
 	         violation->pod, "gateway", violation->gateway ? violation->gateway : "", "reason",
 	         violation->reason, "id", violation->id, NULL);
 	report_violation(agent->report, violation, change);
+	agent_event(agent, violation, change);
 }
 
 static struct judge_context context_of(const struct agent *agent)

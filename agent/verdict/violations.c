@@ -102,6 +102,11 @@ static uint64_t hash_text(uint64_t h, const char *text)
 	return text ? hash_bytes(h, text, strlen(text) + 1) : hash_bytes(h, "\xff", 1);
 }
 
+bool violations_kernel_timed(enum violation_kind kind)
+{
+	return kind == GATEWAY_BYPASS || kind == UNGOVERNED_EGRESS || kind == UNEXPECTED_GATEWAY;
+}
+
 /*
  * The beginning as the kernel's own clock has it where BPF brought it: exactly
  * the same number after a restart of the agent, while a wall time computed from
@@ -110,7 +115,7 @@ static uint64_t hash_text(uint64_t h, const char *text)
  */
 static uint64_t beginning_of(enum violation_kind kind, const struct moment *first)
 {
-	if (kind == GATEWAY_BYPASS || kind == UNGOVERNED_EGRESS || kind == UNEXPECTED_GATEWAY)
+	if (violations_kernel_timed(kind))
 		return first->mono_ns;
 	return (uint64_t)(first->wall_us / 1000000);
 }

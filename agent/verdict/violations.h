@@ -48,6 +48,9 @@ int violations_update(struct violations *violations, const struct violation_subj
 /* The pod is gone: everything of it resolves at once, with that reason. */
 void violations_forget(struct violations *violations, const char *uid, const struct moment *now);
 
+/* The beginning comes from the kernel, exactly: the id is the same after a restart, whenever that is. */
+bool violations_kernel_timed(enum violation_kind kind);
+
 /* Open ones first, newest first; NULL past the end. */
 const struct violation *violations_at(const struct violations *violations, size_t index);
 size_t violations_open(const struct violations *violations, const char *uid); /* NULL: all */
