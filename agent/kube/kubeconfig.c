@@ -187,13 +187,12 @@ static int set_data(const struct reading *in, const struct yaml_node *map, const
 
 	if (r < 0 || !text)
 		return r;
-	*out = malloc(BASE64_ROOM(value->len) + 1);
+	/* Whatever of it is decoded ends, and is cleared with the rest. */
+	*out = calloc(1, BASE64_ROOM(value->len) + 1);
 	if (!*out)
 		return fail_memory(in);
-	(*out)[0] = '\0';
 	if (base64_decode(text, value->len, *out, &len) < 0)
 		return fail(in, value, "%s: expected base64", key);
-	(*out)[len] = '\0';
 	return memchr(*out, '\0', len) || len == 0
 	               ? fail(in, value, "%s: expected base64 of PEM", key)
 	               : 0;

@@ -1,6 +1,7 @@
 /* ldflags: -Wl,--wrap=clock_now */
 #include "test.h"
 
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "confined.h"
 #include "fake.h"
 #include "kube/client.h"
 #include "limits.h"
@@ -526,6 +528,67 @@ static void finds_a_name(void **state)
 	assert_int_equal(umount2("/etc/resolv.conf", MNT_DETACH), 0);
 }
 
+/* Without a right to connect: as the worker, whose sockets are handed to it on their way. */
+
+static int handed = -1;
+
+static int hand_over(int netns_fd, int type, const struct ip *peer, uint16_t port, int *fd)
+{
+	int r = confined_connect(netns_fd, type, peer, port, fd);
+
+	if (r == 0) {
+		probe_socket_mark(*fd, type);
+		handed = *fd;
+	}
+	return r;
+}
+
+static int option(int level, int name)
+{
+	int value = -1;
+
+	check(getsockopt(handed, level, name, &value, &(socklen_t){ sizeof(value) }) == 0);
+	return value;
+}
+
+static void ask_confined(void *arg)
+{
+	struct setup *setup = arg;
+	struct kube_request request = { .path = "/", .done = on_done, .user = setup };
+	struct linger linger = { .l_onoff = 1 };
+
+	check(loop_new(&setup->loop) == 0);
+	connect_to(setup, "127.0.0.1", NULL, false);
+	check(kube_client_start(setup->client, &request, &setup->call) == 0);
+	check(loop_run(setup->loop) == 0);
+	check(setup->status == 200);
+	check(strstr(setup->body, "Bearer first"));
+
+	/* A dead peer is found out within a minute, and a living one is left in order. */
+	check(option(SOL_SOCKET, SO_KEEPALIVE) == 1);
+	check(option(IPPROTO_TCP, TCP_KEEPIDLE) == 30);
+	check(option(IPPROTO_TCP, TCP_KEEPINTVL) == 10);
+	check(option(IPPROTO_TCP, TCP_KEEPCNT) == 3);
+	check(option(IPPROTO_TCP, TCP_USER_TIMEOUT) == 60000);
+	check(getsockopt(handed, SOL_SOCKET, SO_LINGER, &linger, &(socklen_t){ sizeof(linger) }) ==
+	      0);
+	check(linger.l_onoff == 0);
+	kube_client_free(setup->client);
+	loop_free(setup->loop);
+}
+
+static void asks_for_its_sockets(void **state)
+{
+	static const struct privileged broker = { .connect = hand_over };
+	struct setup *setup = *state;
+	struct setup *mine = calloc(1, sizeof(*mine));
+
+	assert_non_null(mine);
+	mine->port = setup->port;
+	run_confined(setup->loop, &broker, ask_confined, mine);
+	free(mine);
+}
+
 static void ends_without_a_word(void **state)
 {
 	struct setup *setup = *state;
@@ -587,6 +650,7 @@ int main(void)
 		TEST(tells_refusals),
 		TEST(tells_of_a_warning_once),
 		TEST(finds_a_name),
+		TEST(asks_for_its_sockets),
 		TEST(ends_without_a_word),
 		TEST(needs_good_credentials),
 	};

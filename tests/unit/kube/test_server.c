@@ -210,6 +210,8 @@ static void refuses_kubeconfigs(void **state)
 		  "9:63: tls-server-name: expected a name or an address" },
 		{ CONFIG(SERVER ", certificate-authority-data: 'a'", "token: t"),
 		  "9:74: certificate-authority-data: expected base64" },
+		{ CONFIG(SERVER ", certificate-authority-data: 'LS0tLS0t*'", "token: t"),
+		  "9:74: certificate-authority-data: expected base64" },
 		{ CONFIG(SERVER ", certificate-authority-data: 'AAAA'", "token: t"),
 		  "9:74: certificate-authority-data: expected base64 of PEM" },
 		{ CONFIG(SERVER, ""), "12:9: expected token, tokenFile or client-certificate" },
