@@ -14,7 +14,7 @@ static void give_reason(struct kube_watch *watch, const char *where, const char 
 {
 	char text[2 * WATCH_REASON_MAX];
 
-	snprintf(text, sizeof(text), "%s%s%s%s%s", where, *where ? ": " : "", what,
+	snprintf(text, sizeof(text), "%s%s%s%s%s", where, *where && *what ? ": " : "", what,
 	         *detail ? ": " : "", detail);
 	kube_text_line(text, strlen(text), watch->reason, sizeof(watch->reason));
 }
