@@ -1,4 +1,4 @@
-/* ldflags: -Wl,--wrap=clock_now,--wrap=timer_set,--wrap=timer_init,--wrap=timer_clear */
+/* ldflags: -Wl,--wrap=clock_now,--wrap=timer_set,--wrap=timer_init,--wrap=timer_clear,--wrap=calloc,--wrap=realloc,--wrap=strdup */
 /*
  * The recorder against an API server that answers as each test says. Time is the
  * test's own, and so is the client: its timers and answers come when they are called.
@@ -25,12 +25,40 @@ static struct {
 	char method[8], path[1024], content_type[64], body[KUBE_EVENT_BYTES_MAX];
 	unsigned int requests, cancelled;
 	int start_error;
+	long left; /* allocations until one fails; -1: none does */
 } world;
 
 struct moment __wrap_clock_now(void);
 int __wrap_timer_init(struct timer *timer, struct loop *loop, timer_fn fn);
 int __wrap_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns);
 void __wrap_timer_clear(struct timer *timer);
+
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+
+static bool memory_fails(void)
+{
+	return world.left >= 0 && world.left-- == 0;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return memory_fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return memory_fails() ? NULL : __real_realloc(old, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+	return memory_fails() ? NULL : __real_strdup(text);
+}
 
 struct moment __wrap_clock_now(void)
 {
@@ -55,7 +83,10 @@ int __wrap_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns)
 
 void __wrap_timer_clear(struct timer *timer)
 {
+	if (!timer->fn) /* of one that was never initialised */
+		return;
 	assert_ptr_equal(timer, world.timer);
+	world.timer = NULL;
 	world.expires_ns = 0;
 }
 
@@ -93,6 +124,7 @@ static int setup(void **state)
 	struct kube_recorder *recorder;
 
 	memset(&world, 0, sizeof(world));
+	world.left = -1;
 	world.ns = 1000 * NSEC_PER_SEC;
 	assert_int_equal(kube_recorder_new(NULL, NULL, "egress-verifier", "worker-1", &recorder),
 	                 0);
@@ -459,6 +491,43 @@ static void a_manager_with_a_domain_is_encoded(void **state)
 	               "\"reportingController\":\"example.com/agent\"");
 }
 
+/* The n-th allocation fails, for every n until none is missing: it is counted, and the next goes well. */
+static void want_of_memory_is_survived(void **state)
+{
+	unsigned int refused = 0, lost = 0, delayed = 0;
+
+	*state = kube_recorder_free(*state);
+	for (long n = 0;; n++) {
+		struct kube_recorder *recorder = NULL;
+		const struct kube_recorder_stats *stats;
+		bool waited = false;
+
+		world.left = n;
+		if (kube_recorder_new(NULL, NULL, "agent", "worker-1", &recorder) < 0) {
+			assert_null(recorder);
+			refused++;
+			continue;
+		}
+		stats = kube_recorder_stats(recorder);
+		add(recorder, "app", "GatewayBypass");
+		while (!world.pending && stats->dropped == 0) {
+			wait();
+			waited = true;
+		}
+		if (stats->dropped == 1) {
+			lost++;
+			add(recorder, "app", "GatewayBypass");
+		}
+		delayed += waited;
+		answer(201, 0, "{}");
+		assert_int_equal(stats->sent, 1);
+		kube_recorder_free(recorder);
+		if (world.left >= 0)
+			break;
+	}
+	assert_true(refused >= 4 && lost == 1 && delayed >= 1);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -475,6 +544,7 @@ int main(void)
 		TEST(what_no_server_takes_is_not_asked),
 		TEST(budgets_and_the_end_are_kept),
 		TEST(a_manager_with_a_domain_is_encoded),
+		TEST(want_of_memory_is_survived),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
