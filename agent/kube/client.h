@@ -5,8 +5,9 @@
  * renews a projected token at 80 % of its life and swaps ca.crt): a request
  * carries what the files said at most KUBE_CREDENTIALS_NS ago. Files that are gone,
  * empty or wrong change nothing and are counted. A new authority or client certificate
- * closes idle connections. On 401 the token is read again and, if it changed, the request
- * repeated once, before anything of the answer is delivered.
+ * closes idle connections. On 401, and when the server's certificate is not believed, they
+ * are read again and, if they changed, the request repeated once, before anything of the
+ * answer is delivered.
  *
  * A name as host is asked of the node's name servers for every new connection.
  */

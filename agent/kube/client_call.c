@@ -103,12 +103,15 @@ static bool is_unreached(enum http_error error)
 
 static int begin(struct kube_call *call);
 
-/* 401 once more, if what it was sent with is not what the files have. */
+/*
+ * Who was not believed, or does not believe, asks once more if what it was sent
+ * with is not what the files have: they change before the server does, or just after.
+ */
 static bool repeat(struct kube_call *call, const struct http_response *response)
 {
 	struct kube_credentials *credentials = &call->client->credentials;
 
-	if (response->status != 401 || call->repeated)
+	if ((response->status != 401 && response->error != HTTP_TLS_VERIFY) || call->repeated)
 		return false;
 	if (call->generation == credentials->generation)
 		kube_credentials_reread(credentials, clock_now().mono_ns);

@@ -348,6 +348,23 @@ static void takes_a_new_authority(void **state)
 	assert_int_equal(kube_client_stats(setup->client).credential_errors, 1);
 }
 
+/* The server has its new certificate within the minute. */
+static void reads_again_whom_to_believe(void **state)
+{
+	struct setup *setup = *state;
+
+	connect_to(setup, "127.0.0.1", NULL, false);
+	copy("server2.pem", "server.pem");
+	ask(setup, "/");
+	assert_int_equal(setup->error, HTTP_TLS_VERIFY);
+	assert_int_equal(kube_client_stats(setup->client).requests, 1); /* nothing is new */
+	copy("ca2.pem", "ca.crt");
+	ask(setup, "/");
+	expect(setup, 200);
+	assert_int_equal(kube_client_stats(setup->client).requests, 3);
+	assert_int_equal(kube_client_stats(setup->client).renewed, 1);
+}
+
 static void shows_its_certificate(void **state)
 {
 	struct setup *setup = *state;
@@ -643,6 +660,7 @@ int main(void)
 		TEST(takes_a_new_token),
 		TEST(repeats_once_with_a_new_token),
 		TEST(takes_a_new_authority),
+		TEST(reads_again_whom_to_believe),
 		TEST(shows_its_certificate),
 		TEST(believes_nobody_else),
 		TEST(unpacks_within_bounds),
