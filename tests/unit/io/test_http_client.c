@@ -6,7 +6,7 @@
 struct outcome {
 	struct loop *loop;
 	struct http_response response;
-	char body[8192], detail[256], streamed[8192];
+	char body[8192], detail[256], warning[512], streamed[8192];
 	size_t streamed_len, refuse_after;
 	int calls, sockets;
 };
@@ -18,6 +18,7 @@ static void on_done(void *user, const struct http_response *response)
 	outcome->response = *response;
 	snprintf(outcome->body, sizeof(outcome->body), "%s", response->body);
 	snprintf(outcome->detail, sizeof(outcome->detail), "%s", response->detail);
+	snprintf(outcome->warning, sizeof(outcome->warning), "%s", response->warning);
 	outcome->calls++;
 	loop_stop(outcome->loop);
 }
@@ -394,6 +395,81 @@ static void sends_what_it_is_told(void **state)
 	assert_int_equal(http_client_start(setup->client, &request, &transfer), -EINVAL);
 }
 
+static void tells_the_first_warning(void **state)
+{
+	static char long_one[512];
+	static const struct {
+		const char *headers, *warning;
+		size_t len; /* 0: of the warning */
+	} rows[] = {
+		{ "", "", 0 },
+		{ "Warning: 299 - \"v1 is old\"\r\n", "299 - \"v1 is old\"", 0 },
+		{ "warning:\t 299 a\r\nWarning: 299 b\r\n", "299 a", 0 },
+		{ "X-Warning: no\r\nWarnings: no\r\n", "", 0 },
+		{ "Warning: a\x1b[2Jb\xc3\xa9\tc\r\n", "a?[2Jb???c", 0 },
+		{ long_one, NULL, 255 },
+	};
+	struct setup *setup = *state;
+	struct ip pin = fake_ip("192.0.2.1");
+	struct http_request request = probe_request(setup, &pin);
+	static char reply[1024];
+	char url[64];
+
+	snprintf(long_one, sizeof(long_one), "Warning: %0400d\r\n", 0);
+	snprintf(url, sizeof(url), "http://echo.example.net:%u/", setup->server.port);
+	request.url = url;
+	setup->server.reply = reply;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(reply, sizeof(reply), OK_HEAD "%sContent-Length: 0\r\n\r\n",
+		         rows[i].headers);
+		assert_int_equal(run(setup, &request)->error, HTTP_OK);
+		if (rows[i].warning)
+			assert_string_equal(setup->outcome.warning, rows[i].warning);
+		else
+			assert_int_equal(strlen(setup->outcome.warning), rows[i].len);
+	}
+}
+
+/* What is gzip indeed is unpacked in kube/test_client.c, by a server that can make it. */
+static void unpacks_what_it_asked_for(void **state)
+{
+	static const struct {
+		bool gzip;
+		const char *encoding, *body;
+		enum http_error error;
+		const char *unpacked;
+	} rows[] = {
+		/* Never asked for: as it came. */
+		{ false, "gzip", "hello", HTTP_OK, "hello" },
+		{ true, "identity", "hello", HTTP_OK, "hello" },
+		{ true, "gzip", "hello", HTTP_PROTOCOL, NULL },
+		{ true, "zstd-of-nobody", "hello", HTTP_PROTOCOL, NULL },
+	};
+	struct setup *setup = *state;
+	struct ip pin = fake_ip("192.0.2.1");
+	struct http_request request = probe_request(setup, &pin);
+	static char reply[256];
+	char url[64];
+
+	snprintf(url, sizeof(url), "http://echo.example.net:%u/", setup->server.port);
+	request.url = url;
+	setup->server.reply = reply;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		request.gzip = rows[i].gzip;
+		snprintf(reply, sizeof(reply),
+		         OK_HEAD "Content-Encoding: %s\r\nContent-Length: %zu\r\n\r\n%s",
+		         rows[i].encoding, strlen(rows[i].body), rows[i].body);
+		if (run(setup, &request)->error != rows[i].error)
+			fail_msg("row %zu: %s: %s", i,
+			         http_error_text(setup->outcome.response.error),
+			         setup->outcome.detail);
+		if (rows[i].unpacked)
+			assert_string_equal(setup->outcome.body, rows[i].unpacked);
+		assert_int_equal(strstr(setup->server.request, "Accept-Encoding: gzip\r\n") != NULL,
+		                 rows[i].gzip);
+	}
+}
+
 static void talks_over_a_unix_socket(void **state)
 {
 	struct setup *setup = *state;
@@ -469,6 +545,7 @@ int main(void)
 		TEST(says_when_to_come_again),     TEST(streams_until_refused),
 		TEST(sends_what_it_is_told),       TEST(talks_over_a_unix_socket),
 		TEST(refuses_what_is_no_url),      TEST(cancels),
+		TEST(tells_the_first_warning),     TEST(unpacks_what_it_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, fake_namespace, NULL);
