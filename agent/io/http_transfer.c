@@ -212,7 +212,7 @@ static void fill_times(const struct http_transfer *transfer, struct http_respons
 	/* Of a connection that was there already libcurl tells no times. */
 	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &made);
 	curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port);
-	response->connected |= made == 0 && port > 0;
+	response->connected |= transfer->keep && made == 0 && port > 0;
 }
 
 void http_transfer_response(struct http_transfer *transfer, CURLcode code,
@@ -443,6 +443,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const char *ca_bundle,
 	set_bounds(transfer->easy, request);
 	if (request->gzip)
 		curl_easy_setopt(transfer->easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+	transfer->keep = request->keep;
 	if (request->keep)
 		set_keep(transfer->easy);
 	r = request->trust ? set_trust(transfer, request->trust) : 0;

@@ -21,7 +21,7 @@ struct http_transfer {
 	struct http_pool *pool;                  /* borrowed; where the handle belongs */
 	struct curl_slist *headers, *connect_to; /* owned */
 	struct socket_opener opener;
-	bool has_opener, has_pin;
+	bool has_opener, has_pin, keep;
 	struct ip pin;
 	int socket_error;               /* the last opener's, positive; 0: there was a socket */
 	uint64_t started_ns, secure_ns; /* start; begin of the TLS handshake, 0: not begun */
