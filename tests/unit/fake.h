@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -34,6 +35,19 @@ static inline void fake_run(const char *command)
 {
 	if (system(command) != 0)
 		fail_msg("failed: %s", command);
+}
+
+/* A folder in memory, named by us; what runs that crashed left of that name goes. */
+static inline void fake_folder(char *path, size_t size, const char *name)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command),
+	         "for d in /dev/shm/%.32s-*; do [ -d /proc/${d##*-} ] || rm -rf \"$d\"; done",
+	         name);
+	fake_run(command);
+	snprintf(path, size, "/dev/shm/%.32s-%d", name, (int)getpid());
+	assert_int_equal(mkdir(path, 0700), 0);
 }
 
 /*

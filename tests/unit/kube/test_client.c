@@ -14,7 +14,7 @@
 #include "kube/client.h"
 #include "limits.h"
 
-static char folder[64] = "/dev/shm/test_kube.XXXXXX";
+static char folder[64];
 static uint64_t later_ns; /* added to the clock */
 
 struct moment __real_clock_now(void);
@@ -52,7 +52,7 @@ static int make_files(void **state)
 	char command[2048];
 
 	fake_namespace(state);
-	assert_non_null(mkdtemp(folder));
+	fake_folder(folder, sizeof(folder), "test_kube_client");
 	snprintf(
 		command, sizeof(command),
 		"cd %s && exec 2>/dev/null; k='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes';"

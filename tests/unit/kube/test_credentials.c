@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fake.h"
 #include "kube/credentials.h"
 #include "kube/pem.h"
 #include "limits.h"
@@ -91,8 +92,7 @@ static int set_up(void **state)
 	struct setup *setup = calloc(1, sizeof(*setup));
 
 	assert_non_null(setup);
-	strcpy(setup->folder, "/dev/shm/test_credentials.XXXXXX");
-	assert_non_null(mkdtemp(setup->folder));
+	fake_folder(setup->folder, sizeof(setup->folder), "test_kube_credentials");
 	for (int i = 0; i < _KUBE_FILE_MAX; i++)
 		assert_true(asprintf(&setup->server.file[i], "%s/%s", setup->folder, names[i]) > 0);
 	PUT(setup, KUBE_FILE_CA, CERT("MAA="));

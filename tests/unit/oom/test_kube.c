@@ -12,7 +12,7 @@
 
 #define BLOCK(label, body) "-----BEGIN " label "-----\n" body "\n-----END " label "-----\n"
 
-static char folder[64] = "/dev/shm/test_oom_kube.XXXXXX", kubeconfig[96], token[96];
+static char folder[64], kubeconfig[96], token[96];
 
 static const char text[] =
 	"current-context: b\n"
@@ -177,7 +177,7 @@ static void server_asked(void **state)
 static int set_up(void **state)
 {
 	assert_int_equal(oom_set_up(state), 0);
-	assert_non_null(mkdtemp(folder));
+	fake_folder(folder, sizeof(folder), "test_oom_kube");
 	snprintf(kubeconfig, sizeof(kubeconfig), "%s/config", folder);
 	snprintf(token, sizeof(token), "%s/token", folder);
 	put("config", text);
