@@ -20,6 +20,19 @@ def node(name):
             "status": {"conditions": [{"type": "Ready", "status": "True"}], "capacity": room, "allocatable": room}}
 
 
+def answer(agent, path):
+    status, _, body = agent.raw("GET", path)
+    return status, bool(json.loads(body)["metadata"].get("deletionTimestamp")) if status == 200 else False
+
+
+def meant_for(pod):
+    """The node that the controller of DaemonSets made it for."""
+    wanted = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    ((field,),) = (term["matchFields"] for term in wanted["nodeSelectorTerms"])
+    assert field["key"] == "metadata.name"
+    return field["values"][0]
+
+
 class Cluster:
     """A control plane with two nodes that nobody runs: the test is scheduler and kubelet."""
 
@@ -31,49 +44,60 @@ class Cluster:
         return [dict(item, apiVersion="v1", kind="Pod") for item in items]
 
     def install(self):
-        """Returns the pod of the agent on the first node, and its client, whose token is that pod's."""
+        """Returns a pod of the agent."""
         self.server.kubectl("apply", "-k", shipped.DEPLOY)
-        wait_for(lambda: len(self.pods()) == len(NODES), "a pod for each node", 30)
-        for pod, name in zip(self.pods(), NODES):
+        wait_for(self.settled, "a pod for each node", 30, 0.05)
+        for pod in self.pods():
             if not pod["spec"].get("nodeName"):
                 target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
-                          "target": {"kind": "Node", "name": name}}
+                          "target": {"kind": "Node", "name": meant_for(pod)}}
                 self.admin.request("POST", self.admin.path_of(pod, "binding"), target)
-        pod = self.pods()[0]
-        token = self.server.token(NAME, NAME, pod=pod)
-        return pod, Client(self.server.address, self.server.port, self.server.ca, token=token, name="agent")
+        return self.pods()[0]
 
-    def told(self, pod, agent, happens):
-        """(status, whether it is being deleted) for each question, at the moment when kubelet would stop the agent."""
-        meta = pod["metadata"]
+    def ask(self, pod):
+        """(status, whether it is being deleted) for each question, with a token of the pod that the server has not seen yet:
+        it remembers for ten seconds that one is good, and the agent may have been silent for longer."""
+        token = self.server.token(NAME, NAME, pod=pod)
+        agent = Client(self.server.address, self.server.port, self.server.ca, token=token, name="agent")
+        return lambda: [answer(agent, path) for path in QUESTIONS]
+
+    def settled(self):
+        """Nothing is to be replaced any more."""
+        self.end_pods()
+        item = self.admin.get("apps/v1", "DaemonSet", NAME, NAME)
+        status, pods = item.get("status", {}), self.pods()
+        return status.get("observedGeneration") == item["metadata"]["generation"] and \
+            status.get("updatedNumberScheduled") == len(pods) == len(NODES) and \
+            not any(pod["metadata"].get("deletionTimestamp") for pod in pods)
+
+    def end_pods(self):
+        """As kubelet does when the containers of a deleted pod have ended."""
+        for pod in self.pods():
+            if pod["metadata"].get("deletionTimestamp"):
+                with contextlib.suppress(ApiError):
+                    self.admin.delete(pod)
+
+    def told(self, pod, happens):
+        """What ask() gives at the moment when kubelet would stop the agent."""
+        meta, ask = pod["metadata"], self.ask(pod)
         events = self.admin.watch(f"/api/v1/namespaces/{NAME}/pods", timeout=30, resourceVersion=meta["resourceVersion"],
                                   fieldSelector=f"metadata.name={meta['name']}")
         with contextlib.closing(events):
             happens()
-            for _, seen in events:
-                if seen["metadata"].get("deletionTimestamp"):
-                    return [self.ask(agent, path) for path in QUESTIONS]
+            for kind, seen in events:
+                if kind == "DELETED" or seen["metadata"].get("deletionTimestamp"):
+                    return ask()
         raise AssertionError("the watch ended before the pod did")
 
-    @staticmethod
-    def ask(agent, path):
-        status, _, body = agent.raw("GET", path)
-        return status, bool(json.loads(body)["metadata"].get("deletionTimestamp")) if status == 200 else False
-
     def finish(self):
-        """What kubelet would: its pods are gone at last, and with them what waited for that."""
+        """The namespace is gone, or was not deleted."""
         def gone():
-            for pod in self.pods():
-                if pod["metadata"].get("deletionTimestamp"):
-                    with contextlib.suppress(ApiError):
-                        self.admin.delete(pod)
+            self.end_pods()
             try:
-                namespace = self.admin.get("v1", "Namespace", None, NAME)
+                return self.admin.get("v1", "Namespace", None, NAME)["status"]["phase"] == "Active"
             except ApiError as error:
                 return error.status == 404
-            return namespace["status"]["phase"] == "Active" and \
-                not any(pod["metadata"].get("deletionTimestamp") for pod in self.pods())
-        wait_for(gone, "the agent's pods are gone", 60, 0.1)
+        wait_for(gone, "the namespace is gone", 60, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -109,22 +133,35 @@ def changed(cluster):
 
 @pytest.mark.parametrize("how", ["update", "pod"])
 def test_successor_comes(cluster, how):
-    pod, agent = cluster.install()
+    pod = cluster.install()
     happens = {"update": lambda: changed(cluster),
                "pod": lambda: cluster.server.kubectl("delete", "-n", NAME, "pod", pod["metadata"]["name"], "--wait=false")}
-    answers = cluster.told(pod, agent, happens[how])
+    answers = cluster.told(pod, happens[how])
     assert answers == [(200, False), (200, False)] and not is_removal(answers)
+    cluster.finish()
+
+
+def test_pod_deleted_by_force(cluster):
+    """A successor comes, but it looks like the end: a token dies with its pod. That the pod itself is gone while the agent
+    still runs is what tells this apart."""
+    pod = cluster.install()
+    answers = cluster.told(pod, lambda: cluster.admin.delete(pod))
+    assert answers == [(401, False), (401, False)]
+    with pytest.raises(ApiError) as gone:
+        cluster.admin.get("v1", "Pod", NAME, pod["metadata"]["name"])
+    assert gone.value.status == 404
     cluster.finish()
 
 
 @pytest.mark.parametrize("what", [("-k", shipped.DEPLOY), ("daemonset", "-n", NAME, NAME), ("namespace", NAME)],
                          ids=["kustomization", "daemonset", "namespace"])
 def test_nobody_comes(cluster, what):
-    """Each is told another way: rights that are gone, a DaemonSet that is, a namespace that ends. Both questions count:
+    """Each is told another way: an account that is gone, a DaemonSet that is, a namespace that ends. Both questions count:
     of a namespace that is deleted the pods go before the DaemonSet."""
-    pod, agent = cluster.install()
-    assert not is_removal([cluster.ask(agent, path) for path in QUESTIONS]), "before"
-    answers = cluster.told(pod, agent, lambda: cluster.server.kubectl("delete", *what, "--wait=false"))
+    pod = cluster.install()
+    assert not is_removal(cluster.ask(pod)()), "before"
+    answers = cluster.told(pod, lambda: cluster.server.kubectl("delete", *what, "--wait=false"))
     print(answers)
     assert is_removal(answers), answers
+    assert cluster.admin.get("v1", "Pod", NAME, pod["metadata"]["name"])["metadata"]["deletionTimestamp"]
     cluster.finish()
