@@ -63,6 +63,14 @@ def test_rights_are_those_that_are_used(rendered):
     assert given == dict.fromkeys(used, {"list", "watch"})
 
 
+def test_it_knows_its_own_objects(rendered):
+    """What it asks for when it is stopped is what it may ask for."""
+    env = {item["name"]: item for item in container_of(rendered)["env"]}
+    assert env["DAEMONSET_NAME"]["value"] == NAME
+    assert env["POD_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+    assert env["NODE_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+
+
 def test_nothing_else_grants(rendered):
     kinds = sorted(kind for kind, _ in rendered)
     assert kinds == ["ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "NetworkPolicy", "Role",
@@ -170,7 +178,7 @@ def needing_a_reason():
     """(file, line number, what) of each line that grants something."""
     wanted = {
         "daemonset.yaml": r"\s+- (?P<what>[A-Z_]{3,})$|\s+(?P<host>hostNetwork|dnsPolicy|automountServiceAccountToken|"
-                          r"appArmorProfile|maxSurge):|\s+- name: (?P<mount>\w+)\n\s+mountPath:|\s+- name: (?P<env>[A-Z_]+)$",
+                          r"appArmorProfile|maxSurge):|\s+- name: (?P<mount>\w+)\n\s+mountPath:",
         "rbac.yaml": r"\s+- apiGroups: (?P<what>.*)",
         "networkpolicy.yaml": r"\s+- (?P<what>ports):",
     }
