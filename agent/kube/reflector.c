@@ -325,18 +325,29 @@ enum kube_act kube_reflector_page(struct kube_reflector *r, uint64_t now_ns, uin
 	return KUBE_ACT_COMMIT;
 }
 
+/* The watch goes on, but never more often than once a second: not in a circle with a broken server. */
+static void resume(struct kube_reflector *r, uint64_t due_ns)
+{
+	uint64_t least_ns = r->asked_ns + KUBE_WATCH_SHORT_NS;
+
+	r->due_ns = due_ns > least_ns ? due_ns : least_ns;
+}
+
+static bool brought_nothing(const struct kube_reflector *r, uint64_t now_ns)
+{
+	return r->frames == 0 && now_ns - r->asked_ns < KUBE_WATCH_SHORT_NS;
+}
+
 void kube_reflector_ended(struct kube_reflector *r, uint64_t now_ns, uint32_t random)
 {
-	bool is_short = r->frames == 0 && now_ns - r->asked_ns < KUBE_WATCH_SHORT_NS;
-
 	r->busy = false;
 	if (in_initial(r)) {
 		refuse_stream(r, now_ns);
-	} else if (is_short) {
+	} else if (brought_nothing(r, now_ns)) {
 		in_trouble(r);
 		pause_for(r, now_ns, random, 0);
 	} else {
-		r->due_ns = now_ns;
+		resume(r, now_ns);
 	}
 }
 
@@ -429,10 +440,8 @@ static bool refuses_streams(const struct kube_reflector *r, const struct kube_fa
 
 static void broken(struct kube_reflector *r, uint64_t now_ns, uint32_t random)
 {
-	bool lived = r->opened && now_ns - r->asked_ns >= KUBE_WATCH_SHORT_NS;
-
-	if (r->next == KUBE_NEXT_WATCH && lived) { /* as if it had ended */
-		r->due_ns = now_ns + (KUBE_RECONNECT_NS >> 8) * (random >> 8 & 0xffff) / 256;
+	if (r->next == KUBE_NEXT_WATCH && r->opened && !brought_nothing(r, now_ns)) {
+		resume(r, now_ns + (KUBE_RECONNECT_NS >> 8) * (random >> 8 & 0xffff) / 256);
 		return;
 	}
 	if (r->next != KUBE_NEXT_WATCH)

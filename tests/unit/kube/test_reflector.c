@@ -590,7 +590,12 @@ static void a_watch_that_ends_is_opened_again(void **state)
 	synced();
 	event(KUBE_FRAME_MODIFIED, "120");
 	ends(); /* at once, but it brought something */
-	watches(0, "120");
+	watches(KUBE_WATCH_SHORT_NS, "120");
+	kube_reflector_opened(&r, now_ns);
+	event(KUBE_FRAME_BOOKMARK, "120");
+	fails(KUBE_FAILURE_BROKEN);
+	assert_int_equal(r.state, KUBE_WATCH_SYNCED);
+	watches(KUBE_WATCH_SHORT_NS, "120");
 	now_ns += KUBE_WATCH_SHORT_NS;
 	ends(); /* nothing, but it lasted */
 	watches(0, "120");

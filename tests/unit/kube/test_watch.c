@@ -554,8 +554,13 @@ static void a_broken_frame_is_an_error(void **state)
 	synced();
 	assert_int_equal(writes("{'type':'DELETED','object':{'kind':'Pod','meta"), 0);
 	answers(200, "");
-	is(KUBE_WATCH_STALE, "the watch ended inside an event");
+	is(KUBE_WATCH_SYNCED, "");
+	assert_int_equal(kube_watch_stats(watch)->errors, 1);
 	told("");
+	asks(WATCH "50&", "");
+	assert_int_equal(writes("{'type':'DELETED','object':{'kind':'Pod','meta"), 0);
+	answers(200, "");
+	is(KUBE_WATCH_STALE, "the watch ended inside an event");
 	asks(WATCH "50&", "");
 }
 
