@@ -145,6 +145,7 @@ static int on_tick(struct timer *timer)
 	struct agent *agent = container_of(timer, struct agent, tick);
 
 	watch_left_out(agent);
+	agent_leave_prepare(agent);
 	agent_flows_settle(agent);
 	agent_judge_tick(agent);
 	return 0;

@@ -56,8 +56,9 @@ struct agent {
 	bool stopping;
 	bool gone; /* the DaemonSet is: nothing is left in the kernel */
 	struct {
-		unsigned int questions;            /* asked so far */
-		const char *namespace, *daemonset; /* borrowed from the environment */
+		bool allowed;     /* the API server answered the question once */
+		uint64_t next_ns; /* not before then is it asked whether it does */
+		bool asked;       /* told to end */
 		struct kube_call *call;
 		struct timer timer;
 	} leave;
@@ -135,7 +136,8 @@ bool agent_source_settled(const struct agent *agent);
 bool agent_source_ready(const struct agent *agent, char *reason, size_t size);
 uint64_t agent_source_refused(const struct agent *agent);
 
-/* agent_leave.c: SIGTERM. Ends the loop, soon. */
+/* agent_leave.c: SIGTERM. Learns now and then whether it may ask; ends the loop, soon. */
+void agent_leave_prepare(struct agent *agent);
 void agent_leave(struct agent *agent);
 void agent_leave_stop(struct agent *agent);
 
@@ -151,6 +153,8 @@ void agent_flows_classify(struct agent *agent, struct watched *watched);
 /* Borrowed until flows change; at most OFFENDING_MAX. */
 size_t agent_flows_offending(struct agent *agent, struct watched *watched,
                              const struct flow *list[static OFFENDING_MAX]);
+/* What was sent before this agent began has been told. */
+void agent_flows_judged(struct agent *agent, struct watched *watched);
 
 /* agent_probes.c: schedule → prober → rounds. */
 int agent_probes_start(struct agent *agent, char error[static 512]);

@@ -5,6 +5,11 @@
  * nothing is missed; when the DaemonSet is removed nobody would ever take them
  * out. The API server knows which it is. Without its answer they stay: what is
  * left behind does no harm, what was missed cannot be had again.
+ *
+ * The rights to ask end with what is removed, because kubectl deletes the role
+ * with the rest. So a refusal is an answer, too: of an agent that was once
+ * allowed to ask, and whose pod is still listed. A pod that was deleted by force
+ * has lost its token as well, but is no longer listed, and has a successor.
  */
 #include "agent.h"
 
@@ -17,10 +22,70 @@
 #include "base/log.h"
 #include "kube/owner.h"
 
-/* An answer takes milliseconds; kubelet waits 30 s before it kills. */
+/* An answer takes milliseconds; kubelet kills after the pod's terminationGracePeriodSeconds. */
 #define ANSWER_NS (3 * NSEC_PER_SEC)
+/* Between two tries to learn whether asking is allowed. */
+#define TRY_NS (60 * NSEC_PER_SEC)
 
-static void ask(struct agent *agent);
+static const char *name_in(const char *variable)
+{
+	const char *text = getenv(variable);
+
+	return text && decode_is_name(text) ? text : NULL;
+}
+
+/* From the DaemonSet's environment: fields of the downward API. */
+#define NAMESPACE name_in("POD_NAMESPACE")
+#define DAEMONSET name_in("DAEMONSET_NAME")
+#define POD name_in("POD_NAME")
+
+static enum kube_owner owner_of(const struct http_response *response)
+{
+	return kube_owner_of(response->error == HTTP_OK ? response->status : 0, response->body,
+	                     response->body_len);
+}
+
+static int ask(struct agent *agent, bool for_namespace, http_done_fn done)
+{
+	char path[700];
+	const struct kube_request request = {
+		.path = path,
+		.accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+		.timeout_ns = ANSWER_NS,
+		.done = done,
+		.user = agent,
+	};
+
+	if (for_namespace)
+		snprintf(path, sizeof(path), "/api/v1/namespaces/%s", NAMESPACE);
+	else
+		snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/daemonsets/%s", NAMESPACE,
+		         DAEMONSET);
+	return kube_client_start(agent->kube, &request, &agent->leave.call);
+}
+
+/* While it runs */
+
+static void on_allowed(void *user, const struct http_response *response)
+{
+	struct agent *agent = user;
+
+	agent->leave.call = NULL;
+	agent->leave.allowed = owner_of(response) == KUBE_OWNER_STAYS;
+}
+
+void agent_leave_prepare(struct agent *agent)
+{
+	uint64_t now_ns = clock_now().mono_ns;
+
+	if (agent->leave.allowed || agent->leave.call || agent->stopping || !agent->kube ||
+	    now_ns < agent->leave.next_ns || !NAMESPACE || !DAEMONSET)
+		return;
+	agent->leave.next_ns = now_ns + TRY_NS;
+	(void)ask(agent, false, on_allowed);
+}
+
+/* When it ends */
 
 static void stop(struct agent *agent, bool gone, const char *why)
 {
@@ -33,25 +98,30 @@ static void stop(struct agent *agent, bool gone, const char *why)
 	loop_stop(agent->loop);
 }
 
-static void on_answer(void *user, const struct http_response *response)
+static void refused(struct agent *agent)
 {
-	struct agent *agent = user;
-	const char *what = agent->leave.questions == 1 ? "DaemonSet" : "Namespace";
-	char why[128];
+	if (!agent->leave.allowed)
+		stop(agent, false, "the agent may not ask whether its DaemonSet is to stay");
+	else if (!POD || !inventory_lists_pod(agent->inventory, NAMESPACE, POD))
+		stop(agent, false, "the agent's pod was deleted by force");
+	else
+		stop(agent, true, "the agent's rights were removed");
+}
 
-	agent->leave.call = NULL;
-	switch (kube_owner_of(response->error == HTTP_OK ? response->status : 0, response->body,
-	                      response->body_len)) {
+static void decide(struct agent *agent, const struct http_response *response, const char *what)
+{
+	char why[64];
+
+	switch (owner_of(response)) {
+	case KUBE_OWNER_STAYS:
+		stop(agent, false, "the DaemonSet is to stay");
+		return;
 	case KUBE_OWNER_LEAVES:
-		snprintf(why, sizeof(why), "the %s is being deleted (HTTP status %u)", what,
-		         response->status);
+		snprintf(why, sizeof(why), "the %s is removed", what);
 		stop(agent, true, why);
 		return;
-	case KUBE_OWNER_STAYS:
-		if (agent->leave.questions == 1)
-			ask(agent);
-		else
-			stop(agent, false, "the DaemonSet is to stay");
+	case KUBE_OWNER_REFUSED:
+		refused(agent);
 		return;
 	case KUBE_OWNER_UNKNOWN:
 		stop(agent, false, "the API server does not tell whether the DaemonSet is to stay");
@@ -59,60 +129,47 @@ static void on_answer(void *user, const struct http_response *response)
 	}
 }
 
-static int on_late(struct timer *timer)
+static void on_namespace(void *user, const struct http_response *response)
 {
-	struct agent *agent = container_of(timer, struct agent, leave.timer);
+	struct agent *agent = user;
 
-	stop(agent, false, "the API server does not answer");
-	return 0;
+	agent->leave.call = NULL;
+	decide(agent, response, "Namespace");
 }
 
-/* The DaemonSet first; a namespace that ends takes its pods before, or after, what made them. */
-static void ask(struct agent *agent)
+/* A namespace that ends may take its pods before what made them. */
+static void on_daemonset(void *user, const struct http_response *response)
 {
-	char path[700];
-	const struct kube_request request = {
-		.path = path,
-		.accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-		.timeout_ns = ANSWER_NS,
-		.done = on_answer,
-		.user = agent,
-	};
+	struct agent *agent = user;
 
-	if (agent->leave.questions++ == 0)
-		snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/daemonsets/%s",
-		         agent->leave.namespace, agent->leave.daemonset);
-	else
-		snprintf(path, sizeof(path), "/api/v1/namespaces/%s", agent->leave.namespace);
-	if (kube_client_start(agent->kube, &request, &agent->leave.call) < 0)
+	agent->leave.call = NULL;
+	if (owner_of(response) != KUBE_OWNER_STAYS)
+		decide(agent, response, "DaemonSet");
+	else if (ask(agent, true, on_namespace) < 0)
 		stop(agent, false, "no memory to ask the API server");
 }
 
-static bool is_name(const char *text)
+static int on_late(struct timer *timer)
 {
-	return text && decode_is_name(text);
+	stop(container_of(timer, struct agent, leave.timer), false,
+	     "the API server does not answer");
+	return 0;
 }
 
 void agent_leave(struct agent *agent)
 {
-	const char *namespace = getenv("POD_NAMESPACE"), *daemonset = getenv("DAEMONSET_NAME");
-
-	if (agent->leave.questions) {
+	if (agent->leave.asked) {
 		stop(agent, false, "told so twice");
 		return;
 	}
-	if (!agent->kube || !is_name(namespace) || !is_name(daemonset)) {
+	agent->leave.asked = true;
+	agent_leave_stop(agent); /* the question of whether it may ask */
+	if (!agent->kube || !NAMESPACE || !DAEMONSET)
 		stop(agent, false, "POD_NAMESPACE and DAEMONSET_NAME name no DaemonSet");
-		return;
-	}
-	agent->leave.namespace = namespace;
-	agent->leave.daemonset = daemonset;
-	if (timer_init(&agent->leave.timer, agent->loop, on_late) < 0 ||
-	    timer_set(&agent->leave.timer, ANSWER_NS, 0) < 0) {
-		stop(agent, false, "no timer");
-		return;
-	}
-	ask(agent);
+	else if (timer_init(&agent->leave.timer, agent->loop, on_late) < 0 ||
+	         timer_set(&agent->leave.timer, ANSWER_NS, 0) < 0 ||
+	         ask(agent, false, on_daemonset) < 0)
+		stop(agent, false, "no memory to ask the API server");
 }
 
 void agent_leave_stop(struct agent *agent)

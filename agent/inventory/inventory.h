@@ -127,6 +127,10 @@ const struct kube_node *inventory_node(const struct inventory *inventory);
 const struct kube_node *inventory_node_by_ip(const struct inventory *inventory,
                                              const struct ip *ip);
 
+/* Any pod of the node, subject or not, is listed now. */
+bool inventory_lists_pod(const struct inventory *inventory, const char *namespace,
+                         const char *name);
+
 struct inventory_stats {
 	uint64_t refused;         /* objects and namespaces past a limit, so far */
 	uint64_t netns_unknown;   /* subjects whose namespace is not found, now */

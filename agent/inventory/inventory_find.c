@@ -65,6 +65,11 @@ const struct kube_node *inventory_node_by_ip(const struct inventory *inventory, 
 	return NULL;
 }
 
+bool inventory_lists_pod(const struct inventory *inventory, const char *namespace, const char *name)
+{
+	return objects_now(&inventory->pods, namespace, name) != NULL;
+}
+
 struct inventory_stats inventory_stats(const struct inventory *inventory)
 {
 	const struct member_context *context = &inventory->context;

@@ -12,6 +12,9 @@
 
 #define GROUP "egressgateway.kubernetes.azure.com"
 
+/* Of the server's own words. */
+#define WHY_MAX 160
+
 struct list {
 	struct source_kube *source; /* borrowed: the owner */
 	enum inventory_kind kind;
@@ -245,28 +248,50 @@ static bool is_ready(const struct list *list, const struct moment *now)
 	}
 }
 
-static void add(char *text, size_t size, const char *what, const char *name, const char *why)
+static void add(char *text, size_t size, const char *before, const char *what)
 {
 	size_t len = strlen(text);
 
-	snprintf(text + len, size - len, "%s%s%s%s%s", len ? "; " : "", what, name,
-	         why[0] ? ": " : "", why);
+	snprintf(text + len, size - len, "%s%s", len ? before : "", what);
 }
 
-static void describe(const struct list *list, char *reason, size_t size)
+/* "forbidden: pods, nodes (403 …)": each list by its name, and the first one's reason for all. */
+static void describe(const struct source_kube *source, enum kube_watch_state state, char *reason,
+                     size_t size)
 {
-	const char *name = list->resource.plural;
+	const struct list *first = NULL;
 
-	if (!list->watch) {
-		add(reason, size, "", name, "wait for the other lists");
-	} else if (!is_open(list, KUBE_WATCH_SYNCED)) {
-		char why[256];
+	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++) {
+		const struct list *list = &source->list[kind];
 
-		snprintf(why, sizeof(why), "%s%s%s",
-		         kube_watch_state_name(kube_watch_state(list->watch)),
-		         kube_watch_reason(list->watch)[0] ? ": " : "",
-		         kube_watch_reason(list->watch));
-		add(reason, size, "", name, why);
+		if (!is_open(list, state))
+			continue;
+		if (!first) {
+			add(reason, size, "; ", kube_watch_state_name(state));
+			add(reason, size, ": ", list->resource.plural);
+			first = list;
+		} else {
+			add(reason, size, ", ", list->resource.plural);
+		}
+	}
+	if (first && kube_watch_reason(first->watch)[0]) {
+		char why[WHY_MAX];
+
+		snprintf(why, sizeof(why), "%.*s)", (int)sizeof(why) - 2,
+		         kube_watch_reason(first->watch));
+		add(reason, size, " (", why);
+	}
+}
+
+/* An object that was left out, of a list that is fine by itself. */
+static void describe_refusals(const struct source_kube *source, char *reason, size_t size)
+{
+	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++) {
+		const struct list *list = &source->list[kind];
+
+		if (is_open(list, KUBE_WATCH_SYNCED) &&
+		    kube_watch_stats(list->watch)->last_refusal[0])
+			add(reason, size, "; ", kube_watch_stats(list->watch)->last_refusal);
 	}
 }
 
@@ -276,17 +301,16 @@ bool source_kube_ready(const struct source_kube *source, const struct moment *no
 	bool ready = true;
 
 	reason[0] = '\0';
+	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++)
+		ready = ready && is_ready(&source->list[kind], now);
 	if (is_open(&source->list[INVENTORY_GATEWAYS], KUBE_WATCH_ABSENT))
-		add(reason, size, "static egress gateway not installed", "", "");
-	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++) {
-		const struct list *list = &source->list[kind];
-
-		ready = ready && is_ready(list, now);
-		if (is_open(list, KUBE_WATCH_SYNCED) &&
-		    kube_watch_stats(list->watch)->last_refusal[0])
-			add(reason, size, "", "", kube_watch_stats(list->watch)->last_refusal);
-		describe(list, reason, size);
-	}
+		add(reason, size, "", "static egress gateway not installed");
+	for (int state = 0; state < _KUBE_WATCH_STATE_MAX; state++)
+		if (state != KUBE_WATCH_SYNCED)
+			describe(source, (enum kube_watch_state)state, reason, size);
+	if (!source->list[INVENTORY_PODS].watch)
+		add(reason, size, "; ", "pods: wait for the other lists");
+	describe_refusals(source, reason, size);
 	return ready;
 }
 

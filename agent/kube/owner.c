@@ -34,8 +34,10 @@ enum kube_owner kube_owner_of(uint16_t status, const char *body, size_t len)
 	struct json_tokener *tokener;
 	struct json_object *object;
 
-	if (status == 401 || status == 403 || status == 404)
+	if (status == 404)
 		return KUBE_OWNER_LEAVES;
+	if (status == 401 || status == 403)
+		return KUBE_OWNER_REFUSED;
 	if (status != 200 || len > INT32_MAX)
 		return KUBE_OWNER_UNKNOWN;
 	tokener = json_tokener_new();

@@ -12,13 +12,9 @@
 
 enum kube_owner {
 	KUBE_OWNER_STAYS,
-	KUBE_OWNER_LEAVES,  /* it is gone, being deleted, or the agent's own rights are */
-	KUBE_OWNER_UNKNOWN, /* the answer says neither */
+	KUBE_OWNER_LEAVES,  /* it is gone, or being deleted */
+	KUBE_OWNER_REFUSED, /* 401, 403: who asks has lost his rights, or never had them */
+	KUBE_OWNER_UNKNOWN, /* the answer says nothing */
 };
 
-/*
- * The rights end with what is removed: kubectl deletes the roles with the rest,
- * and a token ends with its service account. So 401 and 403, of an agent whose
- * role lets it ask, are an answer like 404.
- */
 enum kube_owner kube_owner_of(uint16_t status, const char *body, size_t len);

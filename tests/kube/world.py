@@ -61,7 +61,7 @@ class World:
             self.lab.up()
             self.server = ApiServer(net=f"{host.NETNS_DIR}/{self.lab.net(layout.WORKER)}", **self.server_options)
             self.server.start()
-            self.server.apply_files(*DEPLOY, kinds=RIGHTS, namespace=ACCOUNT[0])
+            self.give_rights()
             if self.crds:
                 self.server.install_crds()
             self.admin = self.server.admin
@@ -79,6 +79,10 @@ class World:
         if self.server:
             self.server.close()
         self.lab.down()
+
+    def give_rights(self):
+        """Exactly those of deploy/."""
+        self.server.apply_files(*DEPLOY, kinds=RIGHTS, namespace=ACCOUNT[0])
 
     # Credentials, as the kubelet lays and renews them
 

@@ -61,6 +61,7 @@ class Agent:
         self.log_path = f"{self.dir}/agent.log"
         self.cgroup = f"{lab.cgroup}/{name}"
         self.process, self.launcher = None, []
+        self.env = {"NODE_NAME": self.node.name}
         os.makedirs(self.dir, exist_ok=True)
         os.makedirs(self.cgroup, exist_ok=True)
         self.config = merge(self.defaults(), overrides)
@@ -89,7 +90,7 @@ class Agent:
 
     def _spawn(self, argv, cgroup, log=None):
         return host.Process([*self.launcher, binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid,
-                            log=log, name=argv[0], env={"NODE_NAME": self.node.name})
+                            log=log, name=argv[0], env=self.env)
 
     def start(self, wait=True, timeout=10):
         """Starts it; with `wait`, returns when its endpoint answers at all."""

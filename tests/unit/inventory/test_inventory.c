@@ -218,6 +218,8 @@ static void tells_exactly_what_changed(void **state)
 	assert_null(inventory_subject(f->inventory, 1));
 	assert_null(inventory_subject(f->inventory, SUBJECTS_MAX));
 	assert_int_equal(inventory_stats(f->inventory).pods_elsewhere, 1);
+	assert_true(inventory_lists_pod(f->inventory, "payments", "pb"));
+	assert_false(inventory_lists_pod(f->inventory, "payments", "pd"));
 
 	COMMIT(f, { .name = "pa", .gateway = "blue" }, { .name = "pb" });
 	assert_string_equal(f->story, "");

@@ -230,7 +230,7 @@ static void pods_come_last(void **state)
 	assert_null(pa->cgroup_path);
 
 	assert_false(source_kube_ready(f->source, &now, reason, sizeof(reason)));
-	assert_string_equal(reason, "gatewayvmconfigurations: forbidden: may not");
+	assert_string_equal(reason, "forbidden: gatewayvmconfigurations (may not)");
 	comes("gatewayvmconfigurations", NULL);
 	assert_true(source_kube_ready(f->source, &now, reason, sizeof(reason)));
 	assert_string_equal(reason, "");
@@ -278,20 +278,19 @@ static void each_list_is_named(void **state)
 		  true, "" },
 		{ KUBE_WATCH_ABSENT, KUBE_WATCH_ABSENT, KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, 0,
 		  true,
-		  "static egress gateway not installed; staticgatewayconfigurations: absent: why; "
-		  "gatewayvmconfigurations: absent: why" },
+		  "static egress gateway not installed; absent: staticgatewayconfigurations, "
+		  "gatewayvmconfigurations (why)" },
 		{ KUBE_WATCH_FORBIDDEN, KUBE_WATCH_SYNCED, KUBE_WATCH_FORBIDDEN,
 		  KUBE_WATCH_FORBIDDEN, 0, false,
-		  "pods: forbidden: why; staticgatewayconfigurations: forbidden: why; "
-		  "nodes: forbidden: why" },
+		  "forbidden: pods, staticgatewayconfigurations, nodes (why)" },
 		{ KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_ABSENT, KUBE_WATCH_SYNCED, 0,
-		  false, "nodes: absent: why" },
+		  false, "absent: nodes (why)" },
 		{ KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_STALE,
-		  SOURCE_STALE_NS, true, "pods: stale: why" },
+		  SOURCE_STALE_NS, true, "stale: pods (why)" },
 		{ KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_STALE,
-		  SOURCE_STALE_NS + 1, false, "pods: stale: why" },
+		  SOURCE_STALE_NS + 1, false, "stale: pods (why)" },
 		{ KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_SYNCED, KUBE_WATCH_FAILING, 0,
-		  false, "pods: failing: why" },
+		  false, "failing: pods (why)" },
 	};
 	struct fixture *f = *state;
 	char reason[512];
@@ -299,7 +298,8 @@ static void each_list_is_named(void **state)
 	assert_false(source_kube_ready(f->source, &(struct moment){ .mono_ns = 1 }, reason,
 	                               sizeof(reason)));
 	assert_non_null(strstr(reason, "pods: wait for the other lists"));
-	assert_non_null(strstr(reason, "nodes: waiting"));
+	assert_non_null(strstr(reason, "waiting: staticgatewayconfigurations, "
+	                               "gatewayvmconfigurations, nodes"));
 	becomes("gatewayvmconfigurations", KUBE_WATCH_SYNCED, "");
 	becomes("staticgatewayconfigurations", KUBE_WATCH_SYNCED, "");
 	becomes("nodes", KUBE_WATCH_SYNCED, "");
