@@ -60,7 +60,7 @@ int kube_watch_put(struct kube_watch *watch, struct json_object *object,
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		kube_watch_refuse(watch, meta, error.text);
+		kube_watch_refuse(watch, meta, error.text[0] ? error.text : strerror(-r));
 	else
 		watch->stats.events++;
 	return 0;

@@ -94,6 +94,8 @@ static int on_put(void *user, struct json_object *object, struct decode_error *e
 	if (!json_object_object_get_ex(object, "metadata", &metadata) ||
 	    !json_object_object_get_ex(metadata, "name", &name))
 		return decode_fail(error, "metadata.name: missing");
+	if (strcmp(json_object_get_string(name), "one-too-many") == 0)
+		return -ENOSPC; /* without a word */
 	if (no_room_for && strcmp(json_object_get_string(name), no_room_for) == 0) {
 		no_room_for = NULL;
 		return -ENOMEM;
@@ -423,6 +425,9 @@ static void objects_that_cannot_be_taken_are_left_out(void **state)
 	assert_int_equal(
 		writes("{'type':'DELETED','object':{'kind':'Pod','metadata':{'name':7}}}\n"), 0);
 	assert_int_equal(stats->refused, 5);
+	assert_int_equal(writes(EVENT("ADDED", "one-too-many", "3")), 0);
+	assert_int_equal(stats->refused, 6);
+	assert_string_equal(stats->last_refusal, "a/one-too-many: No space left on device");
 	told("begin +x commit ");
 	is(KUBE_WATCH_SYNCED, "");
 	free(deep);
