@@ -304,6 +304,16 @@ void agent_flows_classify(struct agent *agent, struct watched *watched)
 	(void)flow_table_each_of(agent->flows, watched->subject->number, reclassify, watched);
 }
 
+void agent_flows_judged(struct agent *agent, struct watched *watched)
+{
+	for (size_t i = 0; i < watched->n_offending; i++) {
+		struct flow *flow = flow_table_get(agent->flows, watched->offending[i]);
+
+		if (flow)
+			flow->unjudged = false;
+	}
+}
+
 size_t agent_flows_offending(struct agent *agent, struct watched *watched,
                              const struct flow *list[static OFFENDING_MAX])
 {

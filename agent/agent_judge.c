@@ -88,6 +88,8 @@ static void judge_subject(struct agent *agent, struct watched *watched, uint64_t
 	if (r == 0)
 		r = violations_update(agent->violations, &who, findings, n,
 		                      judge_quiet_ns(&agent->settings), now);
+	if (r == 0)
+		agent_flows_judged(agent, watched);
 	if (r < 0) { /* nothing is known, so nothing may be resolved by it */
 		agent->out_of_memory++;
 		log_error("not judged", "namespace", subject->namespace, "pod", subject->pod,

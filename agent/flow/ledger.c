@@ -17,6 +17,7 @@ struct ledger {
 	void *number_user;
 	struct flow_reader_callbacks callbacks;
 	uint64_t events, refused;
+	uint64_t earliest_ns;
 	uint32_t watches; /* asked for of what was found */
 	uint32_t recent[SUBJECTS_MAX][RECENT_LINKS];
 };
@@ -32,6 +33,7 @@ int ledger_new(struct flow_table *table, uint32_t total_slots, ledger_number_fn 
 	if (!ledger)
 		return -ENOMEM;
 	ledger->table = table;
+	ledger->earliest_ns = UINT64_MAX;
 	ledger->number = number;
 	ledger->number_user = user;
 	ledger->callbacks = *callbacks;
@@ -261,6 +263,12 @@ static void on_resumed(struct ledger *ledger, const struct flow_resumed *record,
 	add(ledger, flow, &nothing);
 }
 
+static void note_time(struct ledger *ledger, uint64_t time_ns)
+{
+	if (time_ns < ledger->earliest_ns)
+		ledger->earliest_ns = time_ns;
+}
+
 void ledger_record(struct ledger *ledger, const void *data, size_t size, const struct moment *now)
 {
 	union {
@@ -275,6 +283,7 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 		memcpy(&record, data, size < sizeof(record) ? size : sizeof(record));
 		if (record.kind == FLOW_RECORD_OPENED && size == sizeof(record.opened) &&
 		    is_sane(&record.opened.now)) {
+			note_time(ledger, record.opened.now.first_ns);
 			on_opened(ledger, &record.opened, now);
 			return;
 		}
@@ -284,6 +293,7 @@ void ledger_record(struct ledger *ledger, const void *data, size_t size, const s
 		}
 		if (record.kind == FLOW_RECORD_RESUMED && size == sizeof(record.resumed) &&
 		    is_sane(&record.resumed.now)) {
+			note_time(ledger, record.resumed.time_ns);
 			on_resumed(ledger, &record.resumed, now);
 			return;
 		}
@@ -350,6 +360,11 @@ bool ledger_knows(struct ledger *ledger, uint32_t slot)
 size_t ledger_count(const struct ledger *ledger, uint32_t first, uint32_t n)
 {
 	return slots_count(ledger->slots, first, n);
+}
+
+uint64_t ledger_earliest_ns(const struct ledger *ledger)
+{
+	return ledger->earliest_ns;
 }
 
 uint64_t ledger_events(const struct ledger *ledger)

@@ -39,5 +39,7 @@ bool ledger_swept(struct ledger *ledger, uint32_t slot, const struct flow_slot *
 bool ledger_knows(struct ledger *ledger, uint32_t slot);
 size_t ledger_count(const struct ledger *ledger, uint32_t first, uint32_t n);
 
+/* When the earliest of all records was written, CLOCK_MONOTONIC; UINT64_MAX: there was none. */
+uint64_t ledger_earliest_ns(const struct ledger *ledger);
 uint64_t ledger_events(const struct ledger *ledger);
 uint64_t ledger_refused(const struct ledger *ledger); /* no memory for it, or it made no sense */

@@ -160,14 +160,28 @@ static int set_timers(struct flow_reader *reader, struct loop *loop)
 	return r ?: timer_set(&reader->sweep, sweep_ns, sweep_ns);
 }
 
-/* What there is from before: first the slots as they are, then the records, which may be older. */
+static int mark_unjudged(void *user, struct flow *flow)
+{
+	const struct flow_reader *reader = user;
+
+	flow->unjudged = flow->last.mono_ns >= ledger_earliest_ns(reader->ledger);
+	return 0;
+}
+
+/*
+ * What there is from before: first the slots as they are, then the records, which may be older.
+ * The agent before read every record to its end: what was sent since the first one that is still
+ * there nobody has judged, however long ago it is.
+ */
 static int catch_up(struct flow_reader *reader)
 {
-	int r = 0;
+	int r;
 
-	if (reader->source.adopted)
-		r = read_slots(reader, false, ledger_found);
-	return r ?: drain(reader);
+	if (!reader->source.adopted)
+		return drain(reader);
+	r = read_slots(reader, false, ledger_found);
+	r = r ?: drain(reader);
+	return r ?: flow_table_each(reader->table, mark_unjudged, reader);
 }
 
 int flow_reader_new(const struct flow_source *source, struct loop *loop, struct flow_table *table,

@@ -203,29 +203,44 @@ static bool join_earlier(const struct judge_input *input, enum violation_kind ki
 	return joined;
 }
 
+/* `past`: it ended before this agent began, and what went before it has been told. */
+static void begin_streak(struct judge_streak *streak, const struct judge_input *input,
+                         enum violation_kind kind, const struct moment *newest, bool past)
+{
+	streak->since = *newest;
+	for (unsigned int i = 0; i < JOINS_MAX && join_earlier(input, kind, streak); i++)
+		;
+	if (past && streak->since.mono_ns) {
+		streak->ended = streak->since;
+		streak->ended.mono_ns--;
+	}
+}
+
 static void track_kind(struct judge_streak *streak, const struct judge_input *input,
                        enum violation_kind kind, const struct moment *now)
 {
 	const struct moment *newest = NULL;
+	bool unjudged = false, quiet;
 
 	for (size_t i = 0; i < input->n_offending; i++) {
 		const struct flow *flow = input->offending[i];
 
-		if (is_recent(streak, flow) && is_of_kind(input->subject, flow, kind))
-			newest = newest ? later(newest, &flow->last) : &flow->last;
+		if (!is_recent(streak, flow) || !is_of_kind(input->subject, flow, kind))
+			continue;
+		newest = newest ? later(newest, &flow->last) : &flow->last;
+		unjudged = unjudged || flow->unjudged;
 	}
 
-	if (!newest || judge_age(now, newest) > judge_quiet_ns(input->settings)) {
+	/* What ended while no agent was here is told all the same, and is over with the next judgement. */
+	quiet = newest && judge_age(now, newest) > judge_quiet_ns(input->settings);
+	if (!newest || (quiet && !unjudged)) {
 		if (streak->since.wall_us)
 			streak->ended = newest ? *newest : *now;
 		streak->since = (struct moment){ 0 };
 		return;
 	}
-	if (!streak->since.wall_us) {
-		streak->since = *newest;
-		for (unsigned int i = 0; i < JOINS_MAX && join_earlier(input, kind, streak); i++)
-			;
-	}
+	if (!streak->since.wall_us)
+		begin_streak(streak, input, kind, newest, quiet);
 }
 
 void judge_track_flows(struct judge_record *record, const struct judge_input *input,

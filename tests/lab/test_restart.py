@@ -120,6 +120,29 @@ def test_bypass_that_began_while_nobody_watched(lab, agent):
     everybody_is_verified(lab, agent)
 
 
+def test_bypass_that_ended_while_nobody_watched(lab, agent):
+    """Longer ago than bad traffic is remembered: nobody has told it yet."""
+    agent.wait(lambda: open_kinds(agent) == set(), 10)
+    before = {v["id"] for v in agent.violations(kind="gateway-bypass", pod="quiet")}
+    agent.kill()
+    lab.move_default_route("quiet", "eth0")
+    assert lab.pod("quiet").tcp(ECHO2, TALK, 4, interval=0.002)[0] == 0
+    lab.move_default_route("quiet", "wg0")
+    ended = time.time()
+    host.wait_for(lambda: time.time() - ended > 2.5, "the quiet time", 4, 0.05)
+    again(agent)
+    found = agent.wait(lambda: agent.violations(kind="gateway-bypass", pod="quiet"), 5, "what nobody told")
+    assert len(found) == 1 and found[0]["id"] not in before and found[0]["count"] == 4
+    assert [(f["destination"], f["interface"]) for f in found[0]["evidence"]["flows"]] == [(ECHO2, "eth0")]
+    assert unix(found[0]["firstSeen"]) <= ended
+    agent.wait(lambda: open_kinds(agent, "quiet") == set(), 5, "it is over")
+    # Told once: the next agent finds it again, and keeps still.
+    agent.kill()
+    again(agent)
+    round_after(agent, "quiet", time.time())
+    assert agent.violations(pod="quiet") == []
+
+
 def test_an_inventory_that_cannot_be_read_condemns_nobody(lab, agent):
     """Started while the inventory file is broken, the agent keeps what the earlier run left counting."""
     agent.wait(lambda: open_kinds(agent) == set(), 10)

@@ -457,6 +457,26 @@ static void records_that_make_no_sense_are_refused(void **state)
 	end(&s);
 }
 
+static void the_earliest_record_is_known(void **state)
+{
+	struct flow_resumed resumed = { FLOW_RECORD_RESUMED, 9, 450, tcp(443, 100, 2, 1) };
+	struct flow_failed failed = { .kind = FLOW_RECORD_FAILED, .owner = OWNER, .time_ns = 1 };
+	struct seen s;
+
+	(void)state;
+	begin(&s);
+	found(&s, 9, tcp(443, 100, 1, 1));
+	ledger_record(s.ledger, &failed, sizeof(failed), &now); /* of a flow that has its own */
+	assert_true(ledger_earliest_ns(s.ledger) == UINT64_MAX);
+	open_slot(&s, 10, tcp(80, 500, 1, 1), none);
+	assert_int_equal(ledger_earliest_ns(s.ledger), 500);
+	/* Those of two CPUs are not in order. */
+	ledger_record(s.ledger, &resumed, sizeof(resumed), &now);
+	open_slot(&s, 11, tcp(81, 700, 1, 1), none);
+	assert_int_equal(ledger_earliest_ns(s.ledger), 450);
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +495,7 @@ int main(void)
 		cmocka_unit_test(a_quiet_wrong_flow_is_watched),
 		cmocka_unit_test(failures_find_their_flow),
 		cmocka_unit_test(records_that_make_no_sense_are_refused),
+		cmocka_unit_test(the_earliest_record_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -296,6 +296,34 @@ static void a_new_agent_finds_the_same_incident(void **state)
 	world_clear(&w);
 }
 
+/* Sent and ended while no agent was here, longer ago than the quiet time: told, once, and over. */
+static void what_nobody_judged_is_told_however_old(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_flow(&w, "192.0.2.1", WORLD_ETH0, 1, 2);
+	world_judge(&w, 500);
+	assert_int_equal(w.n_changes, 0); /* told by the agent before */
+
+	world_flow(&w, "192.0.2.2", WORLD_ETH0, 400, 401);
+	w.flows[1].connections = 7;
+	w.flows[1].unjudged = true;
+	world_judge(&w, 501);
+	assert_int_equal(w.n_changes, 1);
+	assert_int_equal(w.findings[0].kind, GATEWAY_BYPASS);
+	assert_int_equal(w.findings[0].first.mono_ns, at(400).mono_ns);
+	assert_int_equal(w.findings[0].count, 7);
+	w.flows[1].unjudged = false;
+	world_judge(&w, 502);
+	expect(&w, "over", STATE_UNVERIFIED, 0);
+	assert_int_equal(w.n_changes, 2);
+	world_judge(&w, 503);
+	assert_int_equal(w.n_changes, 2);
+	world_clear(&w);
+}
+
 static void required_pods_are_never_verified(void **state)
 {
 	struct world w;
@@ -327,6 +355,7 @@ int main(void)
 		cmocka_unit_test(opens_with_the_first_packet_and_resolves_after_the_quiet_time),
 		cmocka_unit_test(a_second_incident_is_another),
 		cmocka_unit_test(a_new_agent_finds_the_same_incident),
+		cmocka_unit_test(what_nobody_judged_is_told_however_old),
 		cmocka_unit_test(required_pods_are_never_verified),
 	};
 
