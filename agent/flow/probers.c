@@ -127,6 +127,9 @@ void probers_tidy(const struct pins *pins)
 		if (pins_each(dir, look_at, &search) == 0 && !search.claimed)
 			bpf_map_delete_elem(map, &ids[i]);
 	}
-	if (pins_each(dir, look_at, &instances) == 0 && !instances.instances)
+	/* The folder of all instances, too, unless one was made since. */
+	if (pins_each(dir, look_at, &instances) == 0 && !instances.instances) {
 		unlink(path);
+		(void)rmdir(dir);
+	}
 }
