@@ -136,7 +136,18 @@ static int arm(struct http_client *client, uint64_t now_ns)
 /*
  * libcurl does not repeat a moment that it named before. When it finds that the
  * moment has not come, because it counts whole milliseconds, it is asked again.
+ * Nor does it always say that there is none any more, once a stream is open.
  */
+static uint64_t ask_moment(struct http_client *client, uint64_t now_ns)
+{
+	long timeout_ms = -1;
+
+	curl_multi_timeout(client->multi, &timeout_ms);
+	if (timeout_ms < 0)
+		return UINT64_MAX;
+	return now_ns + (timeout_ms ? (uint64_t)timeout_ms : 1) * NSEC_PER_MSEC;
+}
+
 static int run_timeouts(struct http_client *client, uint64_t now_ns)
 {
 	uint64_t wanted_ns = client->wanted_ns;
@@ -144,7 +155,7 @@ static int run_timeouts(struct http_client *client, uint64_t now_ns)
 
 	curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	if (client->wanted_ns == wanted_ns && wanted_ns <= now_ns)
-		client->wanted_ns = now_ns + NSEC_PER_MSEC;
+		client->wanted_ns = ask_moment(client, now_ns);
 	reap(client);
 	return arm(client, now_ns);
 }

@@ -170,3 +170,16 @@ def test_metrics_tell_of_the_lists(world, agent):
         assert metrics[f'egress_verifier_kube_watch_synced{{resource="{resource}"}}'] == 1
 
 
+
+
+def switches(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_open_watches_do_not_keep_it_awake(world, agent):
+    """libcurl's timer of a stream that is open has nothing more to do: looking for it each millisecond is 1,000 times a second."""
+    worker, start = agent.worker(), time.monotonic()
+    before = switches(worker)
+    agent.wait(lambda: time.monotonic() - start > 3, 5, pause=0.5)
+    assert (switches(worker) - before) / (time.monotonic() - start) < 400
