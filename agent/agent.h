@@ -164,6 +164,10 @@ void agent_probes_forget(struct agent *agent, struct watched *watched);
 void agent_probes_soon(struct agent *agent, struct watched *watched);
 int agent_probes_pump(struct agent *agent);
 
+/* agent_places.c: what of the node is not there, and what does not work without it. */
+void agent_places_tell(const struct agent *agent);
+bool agent_places_ready(const struct agent *agent, char *reason, size_t size);
+
 /* agent_judge.c: everything known of a subject → state and violations. */
 int agent_judge_start(struct agent *agent);
 void agent_judge_settings(struct agent *agent);

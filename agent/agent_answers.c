@@ -113,6 +113,8 @@ static void bpf_condition(const struct agent *agent, struct report_condition_sta
 static void inventory_condition(const struct agent *agent, struct report_condition_state *out)
 {
 	out->ok = agent_source_ready(agent, out->reason, sizeof(out->reason));
+	if (out->ok && !out->reason[0])
+		out->ok = agent_places_ready(agent, out->reason, sizeof(out->reason));
 }
 
 /* Probes run when a round was completed within three intervals, or nobody is to be probed. */

@@ -45,6 +45,7 @@ static int run(void *path)
 		return r == -EPERM ? EXIT_UNDECIDED : EXIT_USAGE;
 	}
 
+	agent_places_tell(agent);
 	log_info("agent started", "node", agent->config->node, "listen",
 	         agent->config->n_listen ? agent->config->listen[0] : "", "packets",
 	         agent->packets ? "observed" : "not observed", NULL);

@@ -39,7 +39,7 @@ struct flow {
 	struct moment first, last;
 	uint8_t path;   /* enum path: the way it took, set by the owner of the policy */
 	bool offending; /* took another way than it must; set by the owner of the policy */
-	bool unjudged;  /* sent while no agent was here; until the owner of the policy has judged it */
+	bool unjudged; /* sent while no agent was here; until the owner of the policy has judged it */
 };
 
 /* What a flow gained since it was looked at last. */

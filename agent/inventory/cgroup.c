@@ -69,6 +69,21 @@ static int is_folder(const char *path)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
+bool cgroup_has_pods(const char *root)
+{
+	static const char *const names[] = { "/kubepods", "/kubepods.slice" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < N_HIERARCHIES * 2; i++) {
+		int n = snprintf(path, sizeof(path), "%s%s%s", root, hierarchies[i / 2],
+		                 names[i % 2]);
+
+		if (n > 0 && (size_t)n < sizeof(path) && is_folder(path) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int give(const char *path, char **out)
 {
 	char *copy = strdup(path);

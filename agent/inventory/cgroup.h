@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The places to look at, in order; -ERANGE past the last; -EINVAL for a uid that cannot be one. */
@@ -15,6 +16,9 @@ int cgroup_path(const char *root, const char *uid, size_t index, char *out, size
 
 /* The first that exists, or -ENOENT. *out is owned by the caller. */
 int cgroup_find(const char *root, const char *uid, char **out);
+
+/* Whether there is any place for a pod's below root. */
+bool cgroup_has_pods(const char *root);
 
 /*
  * What an annotation says: relative to root, or absolute and inside it. -EINVAL

@@ -14,6 +14,8 @@
 #include "kube/node.h"
 #include "kube/pod.h"
 
+#define INVENTORY_CNI_DIRECTORY "/etc/cni/net.d"
+
 struct inventory;
 
 struct inventory_selector { /* one entry of policy.requireGateway */

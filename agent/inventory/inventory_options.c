@@ -7,7 +7,6 @@
 #include "base/cleanup.h"
 #include "inventory/kinds.h"
 
-#define CNI_DIRECTORY "/etc/cni/net.d"
 #define WIREGUARD_DIRECTORY "/var/run/wireguard"
 
 DEFINE_FREEP(struct inventory, inventory)
@@ -100,7 +99,7 @@ static bool same_node(const struct inventory *inventory, const struct inventory_
 	return same(inventory->node, options->node, "") &&
 	       same(inventory->netns_dir, options->netns_dir, "") &&
 	       same(inventory->cgroup_root, options->cgroup_root, "") &&
-	       same(inventory->cni_dir, options->cni_dir, CNI_DIRECTORY) &&
+	       same(inventory->cni_dir, options->cni_dir, INVENTORY_CNI_DIRECTORY) &&
 	       same(inventory->wireguard_dir, options->wireguard_dir, WIREGUARD_DIRECTORY);
 }
 
@@ -138,7 +137,8 @@ static int copy_names(struct inventory *inventory, const struct inventory_option
 		{ &inventory->node, options->node },
 		{ &inventory->netns_dir, options->netns_dir },
 		{ &inventory->cgroup_root, options->cgroup_root },
-		{ &inventory->cni_dir, options->cni_dir ? options->cni_dir : CNI_DIRECTORY },
+		{ &inventory->cni_dir,
+		  options->cni_dir ? options->cni_dir : INVENTORY_CNI_DIRECTORY },
 		{ &inventory->wireguard_dir,
 		  options->wireguard_dir ? options->wireguard_dir : WIREGUARD_DIRECTORY },
 	};

@@ -121,6 +121,28 @@ static void keeps_annotations_inside(void **state)
 	(void)sh("rm -r %s", root);
 }
 
+static void tells_whose_folder_it_is(void **state)
+{
+	static const struct {
+		const char *folder;
+		bool pods;
+	} cases[] = {
+		{ "system.slice", false }, { "kubepods", true },         { "kubepods.slice", true },
+		{ "unified", false },      { "unified/kubepods", true }, { "a/kubepods", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char root[] = "/tmp/eva-cgroup-XXXXXX";
+
+		assert_non_null(mkdtemp(root));
+		assert_int_equal(sh("mkdir -p %s/%s", root, cases[i].folder), 0);
+		assert_int_equal(cgroup_has_pods(root), cases[i].pods);
+		(void)sh("rm -r %s", root);
+		assert_false(cgroup_has_pods(root));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -128,6 +150,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_uid_that_is_a_path),
 		cmocka_unit_test(finds_what_exists),
 		cmocka_unit_test(keeps_annotations_inside),
+		cmocka_unit_test(tells_whose_folder_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
