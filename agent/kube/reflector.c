@@ -105,6 +105,7 @@ static void list_complete(struct kube_reflector *r, const char *version)
 	memcpy(r->version, version, strlen(version) + 1);
 	r->version_lost = false;
 	r->known = true;
+	r->emptied = false;
 	r->stream_failures = 0;
 	drop_list(r);
 	r->next = KUBE_NEXT_WATCH;
@@ -403,9 +404,10 @@ static enum kube_act absent(struct kube_reflector *r, uint64_t now_ns, uint32_t 
 	r->version_lost = true;
 	list_anew(r, KUBE_NEXT_LIST);
 	poll_later(r, now_ns, random);
-	if (!r->known || now_ns - r->refused_ns < KUBE_ABSENT_NS)
+	if (r->emptied || now_ns - r->refused_ns < KUBE_ABSENT_NS)
 		return KUBE_ACT_NONE;
 	r->known = false;
+	r->emptied = true;
 	return KUBE_ACT_EMPTY;
 }
 

@@ -71,6 +71,7 @@ struct kube_reflector {
 	char version[KUBE_VERSION_MAX + 1]; /* "": none was seen */
 	bool version_lost;                  /* the server does not have it: ask for any */
 	bool known;                         /* a list was complete, so there may be objects */
+	bool emptied; /* it is known that there are none: the resource is not there */
 
 	/* the list under way */
 	bool listing;                            /* its objects are not the whole yet */

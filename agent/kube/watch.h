@@ -37,7 +37,7 @@ const char *kube_watch_state_name(enum kube_watch_state state); /* "synced" … 
 /*
  * Any but put and remove may be NULL. Between begin and commit or abort the objects are
  * those of a complete list: what is not among them is gone. Outside a put is an
- * upsert. A resource that is absent for KUBE_ABSENT_NS after objects were known is an empty list.
+ * upsert. A resource of a group that is absent for KUBE_ABSENT_NS is an empty list.
  */
 struct kube_watch_events {
 	void *user;

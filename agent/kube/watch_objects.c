@@ -30,8 +30,11 @@ void kube_watch_abort(struct kube_watch *watch)
 		watch->events.abort(watch->events.user);
 }
 
+/* Pods and Nodes are never not installed: who says so is no API server, but stands before one. */
 void kube_watch_empty(struct kube_watch *watch)
 {
+	if (!watch->resource->group[0])
+		return;
 	kube_watch_abort(watch);
 	kube_watch_commit(watch);
 }
