@@ -10,7 +10,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 export BUILD=${BUILD:-build} PYTHONDONTWRITEBYTECODE=1
-passed=0 failed=0 skipped=0 child=
+passed=0 failed=0 skipped=0 child= meanwhile=
 log=$(mktemp -d)
 
 # What a unit test that died left: its namespaces carry its process id.
@@ -36,10 +36,10 @@ remove_remains() {
 
 clean_up() {
 	remove_remains
-	if [ -n "$child" ]; then
-		kill "$child" 2>/dev/null
-		wait "$child" 2>/dev/null
-	fi
+	for pid in $child $meanwhile; do
+		kill "$pid" 2>/dev/null
+		wait "$pid" 2>/dev/null
+	done
 	if [ -n "${used_lab:-}" ]; then
 		timeout 60 /usr/bin/python3 tests/lab/lab.py clean >/dev/null 2>&1
 		timeout 60 /usr/bin/python3 tests/kube/apiserver.py clean >/dev/null 2>&1
@@ -127,11 +127,33 @@ count() { # count LINE WORD…: the sum of the numbers before these words
 	echo $sum
 }
 
+pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --tb=short)
+
 run_pytest() { # run_pytest LABEL SECONDS PATH…
-	local label=$1 seconds=$2 out=$log/pytest status line good bad n
+	local label=$1 seconds=$2
 	shift 2
-	bounded "$seconds" /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --tb=short "$@" >"$out" 2>&1
+	bounded "$seconds" "${pytest[@]}" "$@" >"$log/pytest" 2>&1
+	count_pytest "$label" "$seconds" $? "$log/pytest"
+}
+
+# One at a time, of tests that mostly wait: what follows runs beside them.
+begin_pytest() { # begin_pytest LABEL SECONDS PATH…
+	begun_label=$1 begun_seconds=$2
+	shift 2
+	timeout -k 30 "$begun_seconds" "${pytest[@]}" "$@" >"$log/begun" 2>&1 &
+	meanwhile=$!
+}
+
+end_pytest() {
+	local status
+	wait "$meanwhile"
 	status=$?
+	meanwhile=
+	count_pytest "$begun_label" "$begun_seconds" "$status" "$log/begun"
+}
+
+count_pytest() { # count_pytest LABEL SECONDS STATUS OUTPUT
+	local label=$1 seconds=$2 status=$3 out=$4 line good bad n
 	line=$(grep -E '[0-9]+ (passed|failed|skipped|errors?|deselected).* in [0-9.]+s|no tests ran' "$out" | tail -1)
 	good=$(count "$line" passed) bad=$(count "$line" failed error)
 	passed=$((passed + good))
@@ -207,15 +229,17 @@ all)
 		fail tests 'need root, for network namespaces and eBPF'
 	else
 		used_lab=yes
+		build_kubernetes
+		begin_pytest outages 900 tests/kube/slow_outages.py
 		unit_all unit "$BUILD"
 		unit_all sanitized "$BUILD-san" SAN=1
 		run_corpora
 		run_python bpf 400 tests/bpf
 		run_python browser 200 tests/browser
 		run_python deploy 900 tests/deploy
-		run_python lab 1500 tests/lab
-		build_kubernetes
 		run_python kube 900 tests/kube
+		end_pytest
+		run_python lab 1500 tests/lab
 	fi
 	;;
 *)
