@@ -13,7 +13,7 @@ image='buildah debootstrap'
 case ${1:-} in
 image) packages=$image ;;
 test) packages="$packages $image chromium prometheus crun golang-github-containers-common netavark
-	containerd runc containernetworking-plugins python3-yaml python3-venv" ;;
+	containerd runc containernetworking-plugins systemd python3-yaml python3-venv" ;;
 esac
 missing=$(for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"

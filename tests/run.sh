@@ -42,6 +42,7 @@ clean_up() {
 	done
 	if [ -n "${used_lab:-}" ]; then
 		timeout 60 /usr/bin/python3 tests/lab/lab.py clean >/dev/null 2>&1
+		timeout 60 /usr/bin/python3 tests/cluster/cluster.py clean >/dev/null 2>&1
 		timeout 60 /usr/bin/python3 tests/kube/apiserver.py clean >/dev/null 2>&1
 	fi
 	rm -rf "$log"
@@ -238,6 +239,7 @@ all)
 		run_python browser 200 tests/browser
 		run_python deploy 900 tests/deploy
 		run_python kube 900 tests/kube
+		run_python cluster 900 tests/cluster
 		end_pytest
 		run_python lab 1500 tests/lab
 	fi

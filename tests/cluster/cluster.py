@@ -108,8 +108,10 @@ class NodeAgent(Agent):
 
 
 class Cluster:
-    def __init__(self, archive):
-        self.archive, self.lab, self.server = archive, lab_module.Lab(pods=False), None
+    """`systemd`: it is the nodes' first process and hands out the cgroups, as on AKS; else kubelet makes them itself."""
+
+    def __init__(self, archive, systemd=False):
+        self.archive, self.systemd, self.lab, self.server = archive, systemd, lab_module.Lab(pods=False), None
         self.programs, self.nodes, self.daemon = [], {}, None
 
     def __enter__(self):
@@ -238,9 +240,9 @@ class Cluster:
         return bool(wanted) and status.get("observedGeneration") == item["metadata"]["generation"] and \
             status.get("updatedNumberScheduled") == wanted == status.get("numberReady") == len(self.agents())
 
-    def run_pod(self, name, gateway="blue", timeout=30):
-        """Returns when kubelet says it is Ready."""
-        self.admin.create(manifest(name, self.image, gateway))
+    def run_pod(self, name, timeout=30, **spec):
+        """An annotated pod; returns when kubelet says it is Ready. `spec` is added to its own."""
+        self.admin.create(manifest(name, self.image, **spec))
 
         def ready():
             item = self.admin.get("v1", "Pod", layout.NAMESPACE, name)
@@ -249,7 +251,7 @@ class Cluster:
             wait_for(ready, f"{name} is Ready", timeout, 0.05)
         except HarnessError as error:
             raise HarnessError(f"{error}\n{self.kubectl('-n', layout.NAMESPACE, 'describe', 'pod', name, check=False)[-2500:]}") from None
-        return self.lab.pod(name)
+        return self.lab.pods.get((layout.NAMESPACE, name))
 
 
 def _same_device(*paths):

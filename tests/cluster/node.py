@@ -13,9 +13,9 @@ from parts import host, layout
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAUSE = "localhost/pause:1"
-CONTAINERD = f"""version = 2
+CONTAINERD = """version = 2
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
+  sandbox_image = "%(pause)s"
   # The machine's root may lack CAP_SYS_RESOURCE, and then no sandbox would start.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
@@ -23,6 +23,8 @@ CONTAINERD = f"""version = 2
     conf_dir = "/etc/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = %(systemd)s
 """
 # A gateway node's pods are the node's own: this is there for kubelet, which is not Ready without a network.
 CNI = {"cniVersion": "0.3.1", "name": "azure", "plugins": [
@@ -100,12 +102,12 @@ class ClusterNode:
         self._write_kubelet()
         groups = self._make_cgroups()
         spec = {
-            "name": self.name, "folder": self.dir, "logs": "/logs", "binds": self.binds,
+            "name": self.name, "folder": self.dir, "logs": "/logs", "binds": self.binds, "systemd": self.cluster.systemd,
             "cgroups": {name: [kind, options] for name, (_, kind, options) in hierarchies().items()},
             "images": [f"/images/{name}" for name in sorted(os.listdir(self.cluster.image_dir))],
             "programs": {"/opt/cni/bin/kube-egress-cni": f"{HERE}/kube-egress-cni"},
             "files": {
-                "/etc/containerd/config.toml": CONTAINERD, "/etc/hostname": f"{self.name}\n",
+                "/etc/containerd/config.toml": CONTAINERD % {"pause": PAUSE, "systemd": str(self.cluster.systemd).lower()}, "/etc/hostname": f"{self.name}\n",
                 "/etc/hosts": f"127.0.0.1 localhost\n{self.address} {self.name}\n",
                 "/etc/resolv.conf": f"nameserver {layout.DNS_IP}\n",
                 **({} if "/etc/cni/net.d" in self.binds else {"/etc/cni/net.d/10-azure.conflist": json.dumps(CNI)})},
@@ -167,7 +169,7 @@ class ClusterNode:
                           certificate=server.certificate(f"system:node:{self.name}", ["system:nodes"]))
         config = {
             "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "failCgroupV1": False, "failSwapOn": False,
-            "cgroupDriver": "cgroupfs", "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+            "cgroupDriver": "systemd" if self.cluster.systemd else "cgroupfs", "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "clusterDNS": [layout.DNS_IP], "clusterDomain": "cluster.local", "resolvConf": "/etc/resolv.conf",
             "tlsCertFile": "/etc/kubernetes/kubelet.crt", "tlsPrivateKeyFile": "/etc/kubernetes/kubelet.key",
             "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},

@@ -113,11 +113,50 @@ def serve(services):
                 sys.exit(f"{name} ended: status {status}")
 
 
+def unit(spec, name, kind, after, argv):
+    quoted = " ".join('"' + word.replace("%", "%%").replace("$", "$$") + '"' for word in argv)
+    return f"""[Unit]
+DefaultDependencies=no
+After={after}
+[Service]
+{kind}
+Environment="PATH={os.environ['PATH']}" HOME=/root
+StandardOutput=append:{spec['logs']}/{name}.log
+StandardError=append:{spec['logs']}/{name}.log
+ExecStart={quoted}
+"""
+
+
+def become_systemd(spec):
+    """As on most nodes: the first process is systemd, which runs the services and hands out the cgroups."""
+    units, lasting = "/run/node-units", "Type=exec\nDelegate=yes\nKillMode=process\nTasksMax=infinity"
+    once = "Type=oneshot\nRemainAfterExit=yes"
+    write("/run/node.json", json.dumps(spec))
+    images = [sys.executable, sys.argv[0], "/run/node.json", "images"]
+    write(f"{units}/containerd.service", unit(spec, "containerd", lasting, "", spec["services"]["containerd"]))
+    write(f"{units}/images.service", unit(spec, "images", once, "containerd.service", images))
+    write(f"{units}/kubelet.service", unit(spec, "kubelet", lasting, "images.service", spec["services"]["kubelet"]))
+    write(f"{units}/node.target", "[Unit]\nDefaultDependencies=no\nWants=containerd.service images.service kubelet.service\n")
+    write(f"{spec['logs']}/console.log", "")
+    mount(f"{spec['logs']}/console.log", "/dev/console", None, BIND)
+    # SYSTEMD_UNIT_PATH: none of the machine's own units. container: keep from the machine's clock and the like.
+    environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C", "container": "node", "SYSTEMD_UNIT_PATH": units,
+                   "SYSTEMD_GENERATOR_PATH": "/run/none"}
+    program = "/lib/systemd/systemd"
+    os.execve(program, [program, "--system", "--unit=node.target", "--log-target=console", "--log-level=notice",
+                        "--show-status=no"], environment)
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         spec = json.load(file)
+    if sys.argv[2:] == ["images"]:
+        import_images(spec)
+        return
     make_root(spec)
     prepare(spec)
+    if spec["systemd"]:
+        become_systemd(spec)
     services = {"containerd": start(spec, "containerd")}
     import_images(spec)
     services["kubelet"] = start(spec, "kubelet")

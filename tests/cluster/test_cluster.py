@@ -37,6 +37,14 @@ def test_pod_that_kubelet_started_is_verified(cluster, installed, shop):
     assert installed.gateway.subject("shop") is None, "only the node's own pods"
 
 
+def test_pod_of_the_nodes_network_is_observed(cluster, installed):
+    """It is known by its cgroup, where kubelet's driver made it."""
+    cluster.run_pod("host", hostNetwork=True, nodeName=WORKER)
+    installed.worker.wait(lambda: installed.worker.subject("host")["flowsObserved"], 10, "observed")
+    installed.delete_pod("host")
+    installed.worker.wait(lambda: installed.worker.subject("host") is None, 5, "gone")
+
+
 def test_asked_in_its_pod(cluster, installed, shop):
     """By kubectl, as the README says; the pod has no shell."""
     name = installed.worker.pod()["metadata"]["name"]

@@ -121,12 +121,10 @@ class Daemon:
         return None
 
 
-def manifest(name, image, gateway="blue"):
-    """A pod that serves, and may be annotated for a gateway."""
-    meta = {"name": name, "namespace": layout.NAMESPACE, "labels": {"app": name}}
-    if gateway:
-        meta["annotations"] = {objects.ANNOTATION: gateway}
+def manifest(name, image, **spec):
+    """A pod that serves, annotated for a gateway."""
+    meta = {"name": name, "namespace": layout.NAMESPACE, "labels": {"app": name}, "annotations": {objects.ANNOTATION: "blue"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {
         "terminationGracePeriodSeconds": 2, "containers": [
             {"name": "main", "image": image, "args": ["echo", "--listen", "0.0.0.0:8080"],
-             "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}]}}
+             "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}], **spec}}
