@@ -36,6 +36,7 @@ struct watched {
 	bool observing;           /* the packet programs are attached */
 	bool attach_due;          /* they are about to be */
 	bool announced;           /* its first state was reported */
+	bool caught_up;           /* what was sent while no agent was here has been judged */
 	bool urgent;            /* a flow took a wrong way, the first of its kind: judge at once */
 	char attach_error[256]; /* why it is not observed; "" when it is */
 	struct flow_ref *offending; /* owned; flows that took a wrong way, newest last */

@@ -292,7 +292,12 @@ void agent_flows_detach(struct agent *agent, struct watched *watched)
 
 static int reclassify(void *user, struct flow *flow)
 {
-	classify(user, flow);
+	struct watched *watched = user;
+
+	/* It was judged by what held then; what holds now is not for what ended before. */
+	if (watched->caught_up)
+		flow->unjudged = false;
+	classify(watched, flow);
 	return 0;
 }
 
@@ -304,8 +309,15 @@ void agent_flows_classify(struct agent *agent, struct watched *watched)
 	(void)flow_table_each_of(agent->flows, watched->subject->number, reclassify, watched);
 }
 
+/* All is known that a flow's way is judged by. */
+static bool is_decided(const struct subject *subject)
+{
+	return !subject->gateway_unknown && (subject->host_network || subject->live.readable);
+}
+
 void agent_flows_judged(struct agent *agent, struct watched *watched)
 {
+	watched->caught_up = watched->caught_up || is_decided(watched->subject);
 	for (size_t i = 0; i < watched->n_offending; i++) {
 		struct flow *flow = flow_table_get(agent->flows, watched->offending[i]);
 
