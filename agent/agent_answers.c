@@ -110,11 +110,19 @@ static void bpf_condition(const struct agent *agent, struct report_condition_sta
 	}
 }
 
+/* What the lists have to say may be of anybody's object: it does not hide that a folder is missing. */
 static void inventory_condition(const struct agent *agent, struct report_condition_state *out)
 {
-	out->ok = agent_source_ready(agent, out->reason, sizeof(out->reason));
-	if (out->ok && !out->reason[0])
+	char lists[sizeof(out->reason)];
+	size_t len = 0;
+
+	out->reason[0] = '\0';
+	out->ok = agent_source_ready(agent, lists, sizeof(lists));
+	if (out->ok)
 		out->ok = agent_places_ready(agent, out->reason, sizeof(out->reason));
+	len = strlen(out->reason);
+	snprintf(out->reason + len, sizeof(out->reason) - len, "%s%s", len && *lists ? "; " : "",
+	         lists);
 }
 
 /* Probes run when a round was completed within three intervals, or nobody is to be probed. */
