@@ -104,8 +104,10 @@ static void ask(struct kube_watch *watch, const struct kube_question *question)
 	int r;
 
 	watch->stopped = false;
-	if (question->ask == KUBE_ASK_STREAM || (page && !question->token[0]))
+	if (question->ask == KUBE_ASK_STREAM || (page && !question->token[0])) {
 		watch->stats.lists++;
+		watch->stats.last_refusal[0] = '\0'; /* what is still so, the list says again */
+	}
 	kube_question_path(watch->resource, question, &path);
 	request.path = path.data;
 	r = path.error;

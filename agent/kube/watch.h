@@ -74,6 +74,6 @@ struct kube_watch_stats {
 	uint64_t errors;    /* requests that failed otherwise, streams that broke */
 	uint64_t silences;  /* streams given up because nothing came */
 	uint64_t refused;   /* objects that could not be taken: wrong kind, wrong form, too large */
-	char last_refusal[200];
+	char last_refusal[200]; /* "": all that there is was taken, or is said to be gone */
 };
 const struct kube_watch_stats *kube_watch_stats(const struct kube_watch *watch);

@@ -39,14 +39,40 @@ void kube_watch_empty(struct kube_watch *watch)
 	kube_watch_commit(watch);
 }
 
+#define WHO_MAX 400
+
+/* "namespace/name: " */
+static void write_who(const struct kube_meta *meta, char out[static WHO_MAX])
+{
+	const char *namespace = meta ? meta->namespace : NULL, *name = meta ? meta->name : NULL;
+
+	snprintf(out, WHO_MAX, "%.128s%s%.253s%s", namespace ? namespace : "", namespace ? "/" : "",
+	         name ? name : "", name ? ": " : "");
+}
+
+/* What was left out has been taken, or is gone: nothing is to be said of it any more. */
+static void forgive(struct kube_watch *watch, const struct kube_meta *meta)
+{
+	char *said = watch->stats.last_refusal, who[WHO_MAX],
+	     line[sizeof(watch->stats.last_refusal)];
+	size_t len;
+
+	if (!said[0] || !meta->name)
+		return;
+	write_who(meta, who);
+	kube_text_line(who, strlen(who), line, sizeof(line));
+	len = strlen(line);
+	if (strncmp(said, line, len) == 0 && (said[len] == ' ' || len + 1 == sizeof(line)))
+		said[0] = '\0';
+}
+
 void kube_watch_refuse(struct kube_watch *watch, const struct kube_meta *meta, const char *why)
 {
-	char text[512];
+	char who[WHO_MAX], text[WHO_MAX + 128];
 
 	watch->stats.refused++;
-	snprintf(text, sizeof(text), "%.128s%s%.253s%s%.128s",
-	         meta && meta->namespace ? meta->namespace : "", meta && meta->namespace ? "/" : "",
-	         meta && meta->name ? meta->name : "", meta && meta->name ? ": " : "", why);
+	write_who(meta, who);
+	snprintf(text, sizeof(text), "%s%.127s", who, why);
 	kube_text_line(text, strlen(text), watch->stats.last_refusal,
 	               sizeof(watch->stats.last_refusal));
 }
@@ -64,8 +90,10 @@ int kube_watch_put(struct kube_watch *watch, struct json_object *object,
 		return r;
 	if (r < 0)
 		kube_watch_refuse(watch, meta, error.text[0] ? error.text : strerror(-r));
-	else
+	else {
 		watch->stats.events++;
+		forgive(watch, meta);
+	}
 	return 0;
 }
 
@@ -76,6 +104,7 @@ void kube_watch_remove(struct kube_watch *watch, const struct kube_meta *meta)
 		return;
 	}
 	watch->stats.events++;
+	forgive(watch, meta);
 	watch->events.remove(watch->events.user, meta->namespace ? meta->namespace : "",
 	                     meta->name);
 }

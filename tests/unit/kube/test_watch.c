@@ -434,6 +434,37 @@ static void objects_that_cannot_be_taken_are_left_out(void **state)
 	free(text);
 }
 
+/* What is said of an object ends when it is taken, is gone, or is in no list any more. */
+static void what_was_left_out_is_said_as_long_as_it_is_so(void **state)
+{
+	const char *said = kube_watch_stats(watch)->last_refusal;
+
+	(void)state;
+	asks(LIST, "");
+	assert_int_equal(writes(EVENT("ADDED", "x", "1") END("2")), 0);
+	assert_int_equal(writes("{'type':'ADDED','object':{'kind':'Secret','metadata':{'namespace':"
+	                        "'a','name':'x'}}}\n"),
+	                 0);
+	assert_string_equal(said, "a/x: of kind Secret");
+	assert_int_equal(writes(EVENT("ADDED", "xy", "3") EVENT("DELETED", "z", "4")), 0);
+	assert_string_equal(said, "a/x: of kind Secret");
+	assert_int_equal(writes(EVENT("MODIFIED", "x", "5")), 0);
+	assert_string_equal(said, "");
+
+	assert_int_equal(writes(EVENT("ADDED", "one-too-many", "6")), 0);
+	assert_string_equal(said, "a/one-too-many: No space left on device");
+	assert_int_equal(writes(EVENT("DELETED", "one-too-many", "7")), 0);
+	assert_string_equal(said, "");
+
+	assert_int_equal(writes(EVENT("ADDED", "one-too-many", "8")), 0);
+	assert_string_equal(said, "a/one-too-many: No space left on device");
+	assert_true(writes("{'type':'ERROR','object':{'kind':'Status','code':410}}\n") != 0);
+	breaks(HTTP_ABORTED, true, "");
+	asks(LIST, "");
+	assert_string_equal(said, "");
+	assert_int_equal(kube_watch_stats(watch)->refused, 3);
+}
+
 static void a_huge_item_is_left_out_of_its_list(void **state)
 {
 	char *huge = repeat("{'metadata':{'resourceVersion':'1'},'items':[" ITEM("x") ",{'a':'",
@@ -665,6 +696,7 @@ int main(void)
 		T(what_is_no_list_is_none),
 		T(a_list_of_another_content_type_is_none),
 		T(objects_that_cannot_be_taken_are_left_out),
+		T(what_was_left_out_is_said_as_long_as_it_is_so),
 		T(a_huge_item_is_left_out_of_its_list),
 		T(a_huge_event_ends_the_watch),
 		T(what_there_is_no_memory_for_is_asked_for_again),
