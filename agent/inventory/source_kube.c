@@ -23,6 +23,7 @@ struct list {
 	struct kube_watch *watch;   /* owned; NULL: not begun */
 	enum kube_watch_state said; /* the state that was logged last */
 	bool complete;              /* was, at least once */
+	bool cut;                   /* not all of it had room */
 };
 
 struct source_kube {
@@ -132,14 +133,24 @@ static void on_begin(void *user)
 {
 	struct list *list = user;
 
+	list->cut = false;
 	inventory_begin_kind(list->source->inventory, list->kind);
 }
 
 static int on_put(void *user, struct json_object *object, struct decode_error *error)
 {
 	struct list *list = user;
+	struct inventory *inventory = list->source->inventory;
+	int r = kinds[list->kind].put(inventory, object, error);
 
-	return kinds[list->kind].put(list->source->inventory, object, error);
+	if (r != -ENOSPC)
+		return r;
+	/* Anybody may make many, and whose there is no room for is not missing. */
+	if (list->kind == INVENTORY_GATEWAYS) {
+		list->cut = true;
+		inventory_gateways_known(inventory, false);
+	}
+	return decode_fail(error, "there are more than the agent has room for");
 }
 
 static void on_remove(void *user, const char *namespace, const char *name)
@@ -157,7 +168,7 @@ static void on_commit(void *user)
 	list->complete = true;
 	inventory_commit_kind(list->source->inventory, list->kind, &now);
 	if (list->kind == INVENTORY_GATEWAYS)
-		inventory_gateways_known(list->source->inventory, true);
+		inventory_gateways_known(list->source->inventory, !list->cut);
 }
 
 static void on_abort(void *user)

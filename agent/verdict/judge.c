@@ -271,7 +271,7 @@ static enum subject_state unproven(const struct judge_record *record,
 	if (subject->gateway_unknown) {
 		sentence_set(reason, REASON_MAX,
 		             "gateway %s of the annotation is not known: the API server's list of "
-		             "StaticGatewayConfigurations cannot be read",
+		             "StaticGatewayConfigurations cannot be read, or not whole",
 		             subject->gateway_name);
 		return STATE_UNVERIFIED;
 	}

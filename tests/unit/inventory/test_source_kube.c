@@ -266,6 +266,50 @@ static void refused_gateways_are_unknown(void **state)
 	assert_false(pa->gateway_unknown);
 }
 
+static void many_gateways(size_t n)
+{
+	char text[256];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(text, sizeof(text),
+		         "{\"metadata\":{\"namespace\":\"aaa\",\"name\":\"g%zu\"},"
+		         "\"spec\":{\"gatewayNodepoolName\":\"gw\"}}",
+		         i);
+		assert_int_equal(put("staticgatewayconfigurations", text), 0);
+	}
+}
+
+/* Whoever makes more than there is room for makes nobody else's gateway a missing one. */
+static void gateways_without_room_are_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct kube_watch *gateways = list("staticgatewayconfigurations");
+	const struct subject *pa;
+
+	comes("gatewayvmconfigurations", NULL);
+	comes("nodes", NULL);
+	gateways->events.begin(gateways->events.user);
+	many_gateways(GATEWAYS_MAX);
+	assert_int_equal(put("staticgatewayconfigurations", GATEWAY), -EINVAL);
+	gateways->events.commit(gateways->events.user);
+	becomes("staticgatewayconfigurations", KUBE_WATCH_SYNCED, "");
+	turn(f, NSEC_PER_MSEC);
+	comes("pods", POD);
+	pa = inventory_find(f->inventory, "payments", "pa");
+	assert_null(pa->gateway);
+	assert_true(pa->gateway_unknown);
+
+	gateways->events.begin(gateways->events.user);
+	many_gateways(GATEWAYS_MAX);
+	gateways->events.commit(gateways->events.user);
+	assert_false(pa->gateway_unknown);
+	assert_int_equal(put("staticgatewayconfigurations", GATEWAY), -EINVAL);
+	assert_true(pa->gateway_unknown);
+	comes("staticgatewayconfigurations", GATEWAY);
+	assert_non_null(pa->gateway);
+	assert_false(pa->gateway_unknown);
+}
+
 static void each_list_is_named(void **state)
 {
 	static const struct {
@@ -371,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(asks_for_no_more_than_it_needs, setup, teardown),
 		cmocka_unit_test_setup_teardown(pods_come_last, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused_gateways_are_unknown, setup, teardown),
+		cmocka_unit_test_setup_teardown(gateways_without_room_are_unknown, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_list_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_list_of_pods_is_begun_again, setup, teardown),

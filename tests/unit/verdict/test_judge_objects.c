@@ -175,7 +175,7 @@ static const struct row rows[] = {
 	  "names gateway blue, which does not exist in namespace team",
 	  "kubectl get staticgatewayconfiguration -n team" },
 	{ "SGC not listed because nothing is", unknown, 1, STATE_UNVERIFIED, 0,
-	  "StaticGatewayConfigurations cannot be read", NULL },
+	  "StaticGatewayConfigurations cannot be read, or not whole", NULL },
 	{ "SGC missing, pod met just now", missing_just_met, 4, STATE_PENDING, 0,
 	  "waiting for the gateway", NULL },
 	{ "SGC missing, pod met a while ago", missing_just_met, 6, STATE_VIOLATED, MISSING, NULL,
