@@ -182,6 +182,12 @@ static int answer(const struct check *check)
 
 	r = report_check(check->agent->report, (const char *const *)check->pods, check->n_pods,
 	                 &missing, &text);
+	if (r == -ENOENT && !agent_source_complete(check->agent)) {
+		fprintf(stderr, "egress-verifier: %s: the pods of node %s are not known\n",
+		        check->pods[missing], check->agent->config->node);
+		print_conditions(check);
+		return EXIT_UNDECIDED;
+	}
 	if (r == -ENOENT) {
 		fprintf(stderr, "egress-verifier: %s is no pod of node %s that uses a gateway\n",
 		        check->pods[missing], check->agent->config->node);

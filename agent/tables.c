@@ -402,9 +402,12 @@ void tables_status(const struct terminal *terminal, struct json_object *status)
 
 /* Judging */
 
-static int weigh(uint64_t open, uint64_t verified, uint64_t total,
+/* `status` is told when there is no pod: whether there may be some that are not known. */
+static int weigh(uint64_t open, uint64_t verified, uint64_t total, struct json_object *status,
                  char reason[static TABLES_REASON_MAX])
 {
+	struct json_object *listed = member(status, "conditions", "inventory", "ok", NULL);
+
 	if (open) {
 		snprintf(reason, TABLES_REASON_MAX,
 		         "%" PRIu64 " open violation%s; %" PRIu64 " of %" PRIu64 " pods verified",
@@ -412,8 +415,9 @@ static int weigh(uint64_t open, uint64_t verified, uint64_t total,
 		return EXIT_VIOLATED;
 	}
 	if (total == 0) {
-		snprintf(reason, TABLES_REASON_MAX,
-		         "nothing to decide: no pod here uses a gateway or must use one");
+		snprintf(reason, TABLES_REASON_MAX, "nothing to decide: %s",
+		         listed && !is_true(listed) ? "not all is known of the pods of this node"
+		                                    : "no pod here uses a gateway or must use one");
 		return EXIT_UNDECIDED;
 	}
 	snprintf(reason, TABLES_REASON_MAX, "%" PRIu64 " of %" PRIu64 " pods verified", verified,
@@ -425,7 +429,7 @@ int tables_judge_status(struct json_object *status, char reason[static TABLES_RE
 {
 	return weigh(number(member(status, "violations", "open", NULL)),
 	             number(member(status, "subjects", "verified", NULL)),
-	             number(member(status, "subjects", "total", NULL)), reason);
+	             number(member(status, "subjects", "total", NULL)), status, reason);
 }
 
 int tables_judge_check(struct json_object *check, char reason[static TABLES_REASON_MAX])
@@ -439,7 +443,8 @@ int tables_judge_check(struct json_object *check, char reason[static TABLES_REAS
 
 		verified += state && strcmp(state, "verified") == 0;
 	}
-	return weigh(length(member(check, "violations", NULL)), verified, n, reason);
+	return weigh(length(member(check, "violations", NULL)), verified, n,
+	             member(check, "status", NULL), reason);
 }
 
 void tables_check(const struct terminal *terminal, struct json_object *check)

@@ -407,3 +407,14 @@ def test_what_is_refused_or_absent_is_named_and_asked_for_again(world, server, a
     server.absent.clear()
     check_in_step(world, agent, 12)
     assert not reason(agent)
+
+
+def test_check_takes_no_unread_list_for_an_answer(world, server, made):
+    server.script(odd.status(403, "Forbidden", "User odd cannot list"), plural="pods", times=None)
+    made.write_config()
+    status, _, err = made.cli("check", "payments/pa")
+    assert status == 3 and "payments/pa: the pods of node " in err and " are not known" in err, err
+    assert "forbidden: pods (403 Forbidden: User odd cannot list)" in err
+    assert "is no pod of" not in err
+    status, out, _ = made.cli("check")
+    assert status == 3 and "nothing to decide: not all is known of the pods of this node" in out, out

@@ -213,11 +213,20 @@ static void exit_statuses(void **state)
 	static const struct {
 		const char *status;
 		int exit;
+		const char *reason;
 	} rows[] = {
-		{ "{\"subjects\":{\"total\":2,\"verified\":2},\"violations\":{\"open\":0}}", 0 },
-		{ "{\"subjects\":{\"total\":2,\"verified\":2},\"violations\":{\"open\":1}}", 1 },
-		{ "{\"subjects\":{\"total\":2,\"verified\":1},\"violations\":{\"open\":0}}", 3 },
-		{ "{\"subjects\":{\"total\":0,\"verified\":0},\"violations\":{\"open\":0}}", 3 },
+		{ "{\"subjects\":{\"total\":2,\"verified\":2},\"violations\":{\"open\":0}}", 0,
+		  "2 of 2 pods verified" },
+		{ "{\"subjects\":{\"total\":2,\"verified\":2},\"violations\":{\"open\":1}}", 1,
+		  "1 open violation; 2 of 2 pods verified" },
+		{ "{\"subjects\":{\"total\":2,\"verified\":1},\"violations\":{\"open\":0}}", 3,
+		  "1 of 2 pods verified" },
+		{ "{\"subjects\":{\"total\":0,\"verified\":0},\"violations\":{\"open\":0}}", 3,
+		  "nothing to decide: no pod here uses a gateway or must use one" },
+		{ "{\"subjects\":{\"total\":0},\"conditions\":{\"inventory\":{\"ok\":true}}}", 3,
+		  "nothing to decide: no pod here uses a gateway or must use one" },
+		{ "{\"subjects\":{\"total\":0},\"conditions\":{\"inventory\":{\"ok\":false}}}", 3,
+		  "nothing to decide: not all is known of the pods of this node" },
 	};
 
 	(void)state;
@@ -226,6 +235,7 @@ static void exit_statuses(void **state)
 		char reason[TABLES_REASON_MAX];
 
 		assert_int_equal(tables_judge_status(o, reason), rows[i].exit);
+		assert_string_equal(reason, rows[i].reason);
 		json_object_put(o);
 	}
 }
