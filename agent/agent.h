@@ -60,6 +60,7 @@ struct agent {
 		bool allowed;     /* the API server answered the question once */
 		uint64_t next_ns; /* not before then is it asked whether it does */
 		bool asked;       /* told to end */
+		bool refused;     /* the answer was a refusal, once */
 		struct kube_call *call;
 		struct timer timer;
 	} leave;

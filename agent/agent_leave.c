@@ -10,6 +10,8 @@
  * with the rest. So a refusal is an answer, too: of an agent that was once
  * allowed to ask, and whose pod is still listed. A pod that was deleted by force
  * has lost its token as well, but is no longer listed, and has a successor.
+ * Because an API server that has just begun refuses everybody for a moment, and
+ * tells of deleted pods a moment later, a refusal counts when it comes twice.
  */
 #include "agent.h"
 
@@ -24,6 +26,8 @@
 
 /* An answer takes milliseconds; kubelet kills after the pod's terminationGracePeriodSeconds. */
 #define ANSWER_NS (3 * NSEC_PER_SEC)
+/* Until a refusal is asked again. */
+#define AGAIN_NS (1 * NSEC_PER_SEC)
 /* Between two tries to learn whether asking is allowed. */
 #define TRY_NS (60 * NSEC_PER_SEC)
 
@@ -104,8 +108,12 @@ static void refused(struct agent *agent)
 		stop(agent, false, "the agent may not ask whether its DaemonSet is to stay");
 	else if (!POD || !inventory_lists_pod(agent->inventory, NAMESPACE, POD))
 		stop(agent, false, "the agent's pod was deleted by force");
-	else
+	else if (agent->leave.refused)
 		stop(agent, true, "the agent's rights were removed");
+	else if (timer_set(&agent->leave.timer, AGAIN_NS, 0) < 0)
+		stop(agent, false, "the API server cannot be asked again");
+	else
+		agent->leave.refused = true;
 }
 
 static void decide(struct agent *agent, const struct http_response *response, const char *what)
@@ -134,7 +142,10 @@ static void on_namespace(void *user, const struct http_response *response)
 	struct agent *agent = user;
 
 	agent->leave.call = NULL;
-	decide(agent, response, "Namespace");
+	if (owner_of(response) == KUBE_OWNER_REFUSED && agent->leave.refused)
+		stop(agent, false, "the DaemonSet is to stay; its Namespace may not be asked for");
+	else
+		decide(agent, response, "Namespace");
 }
 
 /* A namespace that ends may take its pods before what made them. */
@@ -149,10 +160,21 @@ static void on_daemonset(void *user, const struct http_response *response)
 		stop(agent, false, "no memory to ask the API server");
 }
 
-static int on_late(struct timer *timer)
+static void ask_all(struct agent *agent)
 {
-	stop(container_of(timer, struct agent, leave.timer), false,
-	     "the API server does not answer");
+	if (timer_set(&agent->leave.timer, ANSWER_NS, 0) < 0 || ask(agent, false, on_daemonset) < 0)
+		stop(agent, false, "no memory to ask the API server");
+}
+
+/* The answer is late, or it was a refusal and the pause after it is over. */
+static int on_timer(struct timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, leave.timer);
+
+	if (agent->leave.call)
+		stop(agent, false, "the API server does not answer");
+	else
+		ask_all(agent);
 	return 0;
 }
 
@@ -166,10 +188,10 @@ void agent_leave(struct agent *agent)
 	agent_leave_stop(agent); /* the question of whether it may ask */
 	if (!agent->kube || !NAMESPACE || !DAEMONSET)
 		stop(agent, false, "POD_NAMESPACE and DAEMONSET_NAME name no DaemonSet");
-	else if (timer_init(&agent->leave.timer, agent->loop, on_late) < 0 ||
-	         timer_set(&agent->leave.timer, ANSWER_NS, 0) < 0 ||
-	         ask(agent, false, on_daemonset) < 0)
+	else if (timer_init(&agent->leave.timer, agent->loop, on_timer) < 0)
 		stop(agent, false, "no memory to ask the API server");
+	else
+		ask_all(agent);
 }
 
 void agent_leave_stop(struct agent *agent)
