@@ -39,6 +39,9 @@ static void advance(struct kube_reflector *r, const char *version)
 
 /* Pauses */
 
+/* Of a server that is back: 6.4 s. */
+#define BACK_PAUSES 3
+
 static uint64_t stretched(uint64_t ns, uint32_t random)
 {
 	return ns + ((ns >> 8) * (random >> 8) >> 16);
@@ -481,6 +484,13 @@ enum kube_act kube_reflector_failed(struct kube_reflector *r, uint64_t now_ns, u
 	bool status = failure->kind == KUBE_FAILURE_STATUS;
 
 	r->busy = false;
+	/*
+	 * Who answers again is asked sooner: how long nobody did says nothing about it. Not
+	 * from the beginning, for it may be one that answers every other time.
+	 */
+	if (r->unreached && status && r->pauses > BACK_PAUSES)
+		r->pauses = BACK_PAUSES;
+	r->unreached = failure->kind == KUBE_FAILURE_BROKEN;
 	if (failure->kind == KUBE_FAILURE_BROKEN) {
 		broken(r, now_ns, random);
 	} else if (status && (failure->expired || failure->too_large)) {

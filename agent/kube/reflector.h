@@ -92,6 +92,7 @@ struct kube_reflector {
 	uint64_t asked_ns, heard_ns;
 
 	unsigned int pauses; /* in a row */
+	bool unreached;      /* the newest failure was that of the connection */
 	uint64_t pause_end_ns;
 	uint64_t trouble_ns; /* since when the server fails the watch; 0: it does not */
 	bool absent_sure;    /* a plain list said so, too */

@@ -20,11 +20,15 @@ def watches(requests):
     return [r for r in requests if r.verb == "watch"]
 
 
-def followed(world, name="later"):
+# At most: the longest pause between two tries, and that after the first answer of a server that is not ready.
+BACK_WITHIN = 60 + 13 + 5
+
+
+def followed(world, name="later", seconds=BACK_WITHIN):
     """Proof that lists are followed: a pod that comes is seen, and one that goes."""
     world.lab.add_pod(name, sgc="blue", write=False)
     world.push()
-    world.one.wait(lambda: world.one.subject(name), 60, f"{name} is seen")
+    world.one.wait(lambda: world.one.subject(name), seconds, f"{name} is seen")
     world.lab.delete_pod(name, write=False)
     world.push()
     world.one.wait(lambda: world.one.subject(name) is None, 10, f"{name} is gone")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from world import World, layout
-from outages import RESOURCES, followed, lists, states, watches
+from outages import BACK_WITHIN, RESOURCES, followed, lists, states, watches
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_server_that_falls_silent_is_noticed(world):
         rules("-D")
     world.admin.forget_connections()
     followed(world)
-    agent.wait_ready(60)
+    agent.wait_ready(BACK_WITHIN)
     assert len(lists(world.requests(mark))) <= len(RESOURCES)
 
 
@@ -76,7 +76,7 @@ def test_five_minutes_without_a_server(world):
     mark = world.server.audit_mark()
     world.server.start()
     followed(world)
-    agent.wait_ready(60)
+    agent.wait_ready(BACK_WITHIN)
     requests = world.requests(mark)
     # At the cap of 30 s, each list has tried some 20 times; now each asks once, or twice where the server was not ready.
     tried = sum(refused[f'egress_verifier_kube_watch_errors_total{{resource="{name}",reason="failed"}}'] for name in RESOURCES)

@@ -649,6 +649,34 @@ static void pauses_grow_and_are_forgotten(void **state)
 	watches(1600 * MS, "100");
 }
 
+/* A server that is back is not to be waited for as long as it was away. */
+static void who_answers_again_is_asked_sooner(void **state)
+{
+	(void)state;
+	synced();
+	for (int i = 0; i < 10; i++) {
+		fails(KUBE_FAILURE_BROKEN);
+		now_ns = kube_reflector_due(&r);
+		watches(0, "100");
+	}
+	status_after(429, 1);
+	watches(6400 * MS, "100");
+	status_after(429, 1);
+	watches(12800 * MS, "100");
+	/* Nor does one that fails in turns get more than that. */
+	fails(KUBE_FAILURE_BROKEN);
+	watches(25600 * MS, "100");
+	status(503);
+	watches(6400 * MS, "100");
+	/* What was short stays short. */
+	synced();
+	fails(KUBE_FAILURE_BROKEN);
+	now_ns = kube_reflector_due(&r);
+	watches(0, "100");
+	status(429);
+	watches(1600 * MS, "100");
+}
+
 static void pauses_are_stretched_up_to_twice(void **state)
 {
 	(void)state;
@@ -870,6 +898,7 @@ int main(void)
 		T(synthetic_events_of_a_watch_at_any_version_tell_none),
 		T(an_expired_version_leads_to_a_list_at_any),
 		T(a_page_at_an_expired_version_is_asked_for_at_any),
+		T(who_answers_again_is_asked_sooner),
 		T(a_throttled_or_refused_watch_keeps_its_version),
 		T(a_stream_that_was_complete_and_is_throttled_is_watched),
 		T(a_watch_that_the_server_fails_is_listed_after_a_while),
