@@ -89,7 +89,8 @@ class ClusterNode:
         self.lab, self.server = cluster.lab, cluster.server
         self.dir = f"{self.lab.dir}/{self.name}-node"
         self.labels, self.taints = labels, taints
-        self.binds = {"/logs": f"{self.dir}/logs", "/images": cluster.image_dir, "/opt/kubernetes": programs.folder(),
+        # Wherever the work tree is: below /tmp or on a file system of its own the node's root would not show it.
+        self.binds = {"/tests": HERE, "/logs": f"{self.dir}/logs", "/images": cluster.image_dir, "/opt/kubernetes": programs.folder(),
                       "/etc/kubernetes": f"{self.dir}/kubernetes", "/etc/ssl/certs/ca-certificates.crt":
                       f"{lab_node.dir}/etc/ssl/certs/ca-certificates.crt", **binds}
         self.popen = None
@@ -105,7 +106,7 @@ class ClusterNode:
             "name": self.name, "folder": self.dir, "logs": "/logs", "binds": self.binds, "systemd": self.cluster.systemd,
             "cgroups": {name: [kind, options] for name, (_, kind, options) in hierarchies().items()},
             "images": [f"/images/{name}" for name in sorted(os.listdir(self.cluster.image_dir))],
-            "programs": {"/opt/cni/bin/kube-egress-cni": f"{HERE}/kube-egress-cni"},
+            "programs": {"/opt/cni/bin/kube-egress-cni": "/tests/kube-egress-cni"},
             "files": {
                 "/etc/containerd/config.toml": CONTAINERD % {"pause": PAUSE, "systemd": str(self.cluster.systemd).lower()}, "/etc/hostname": f"{self.name}\n",
                 "/etc/hosts": f"127.0.0.1 localhost\n{self.address} {self.name}\n",

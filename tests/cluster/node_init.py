@@ -132,7 +132,7 @@ def become_systemd(spec):
     units, lasting = "/run/node-units", "Type=exec\nDelegate=yes\nKillMode=process\nTasksMax=infinity"
     once = "Type=oneshot\nRemainAfterExit=yes"
     write("/run/node.json", json.dumps(spec))
-    images = [sys.executable, sys.argv[0], "/run/node.json", "images"]
+    images = [sys.executable, "/tests/node_init.py", "/run/node.json", "images"]
     write(f"{units}/containerd.service", unit(spec, "containerd", lasting, "", spec["services"]["containerd"]))
     write(f"{units}/images.service", unit(spec, "images", once, "containerd.service", images))
     write(f"{units}/kubelet.service", unit(spec, "kubelet", lasting, "images.service", spec["services"]["kubelet"]))
