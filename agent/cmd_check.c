@@ -17,7 +17,7 @@
 /* How often it is looked whether every subject was judged. */
 #define LOOK_NS (50 * NSEC_PER_MSEC)
 /* For the API server's lists, before the round. */
-#define LISTS_NS (15 * NSEC_PER_SEC)
+#define LISTS_NS (10 * NSEC_PER_SEC)
 
 struct check {
 	const char *config_path;

@@ -230,7 +230,8 @@ bool source_kube_synced(const struct source_kube *source)
 bool source_kube_settled(const struct source_kube *source)
 {
 	for (int kind = 0; kind < _INVENTORY_KIND_MAX; kind++)
-		if (!source->list[kind].watch || is_open(&source->list[kind], KUBE_WATCH_WAITING))
+		if (!source->list[kind].watch || is_open(&source->list[kind], KUBE_WATCH_WAITING) ||
+		    is_open(&source->list[kind], KUBE_WATCH_FAILING))
 			return false;
 	return true;
 }

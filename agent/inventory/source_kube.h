@@ -28,7 +28,7 @@ struct source_kube *source_kube_free(struct source_kube *source);
 
 /* Pods were listed whole at least once, and every gateway that can be had before them. */
 bool source_kube_synced(const struct source_kube *source);
-/* No list is under way for the first time: nothing more comes by waiting a moment. */
+/* Every list was answered, with objects or a refusal: nothing more comes by waiting a moment. */
 bool source_kube_settled(const struct source_kube *source);
 
 /*

@@ -222,6 +222,9 @@ static void pods_come_last(void **state)
 	comes("pods", POD);
 	assert_true(source_kube_synced(f->source));
 	assert_true(source_kube_settled(f->source));
+	becomes("gatewayvmconfigurations", KUBE_WATCH_FAILING, "not now");
+	assert_false(source_kube_settled(f->source)); /* a refusal is an answer, this is none */
+	becomes("gatewayvmconfigurations", KUBE_WATCH_FORBIDDEN, "may not");
 	pa = inventory_find(f->inventory, "payments", "pa");
 	assert_non_null(pa);
 	assert_non_null(pa->gateway);
