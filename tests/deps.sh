@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that building needs and the lab; with `image` only those that build the container image;
-# with `test` all of them and those that only tests use: a real browser, promtool, container runtimes and a seccomp
+# with `test` all of them and those that only tests use: a real browser, promtool, amtool, container runtimes and a seccomp
 # profile as one has by default (netavark only spares a larger package that could stand in for it). Quiet when all are
 # there.
 set -eu
@@ -12,8 +12,8 @@ packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 image='buildah debootstrap'
 case ${1:-} in
 image) packages=$image ;;
-test) packages="$packages $image chromium prometheus crun golang-github-containers-common netavark
-	containerd runc containernetworking-plugins systemd python3-yaml python3-venv" ;;
+test) packages="$packages $image chromium prometheus prometheus-alertmanager crun netavark
+	golang-github-containers-common containerd runc containernetworking-plugins systemd python3-yaml python3-venv" ;;
 esac
 missing=$(for p in $packages; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
@@ -26,7 +26,8 @@ fi
 echo "deps: installing" $missing
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# Prometheus is here for promtool, containerd for the nodes of tests/cluster; their services must not start.
+# Prometheus and Alertmanager are here for promtool and amtool, containerd for the nodes of tests/cluster; their
+# services must not start.
 policy=/usr/sbin/policy-rc.d
 [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && trap 'rm -f $policy' EXIT; }
 # wireguard-tools else recommends a whole kernel.

@@ -237,6 +237,7 @@ all)
 		run_corpora
 		run_python bpf 400 tests/bpf
 		run_python browser 200 tests/browser
+		run_python rules 300 tests/rules
 		run_python deploy 900 tests/deploy
 		run_python kube 900 tests/kube
 		run_python cluster 900 tests/cluster
