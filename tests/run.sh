@@ -231,7 +231,7 @@ all)
 	else
 		used_lab=yes
 		build_kubernetes
-		begin_pytest outages 900 tests/kube/slow_outages.py
+		begin_pytest outages 1800 tests/kube/slow_outages.py
 		unit_all unit "$BUILD"
 		unit_all sanitized "$BUILD-san" SAN=1
 		run_corpora
@@ -239,8 +239,8 @@ all)
 		run_python browser 200 tests/browser
 		run_python rules 300 tests/rules
 		run_python deploy 900 tests/deploy
-		run_python kube 900 tests/kube
-		run_python cluster 900 tests/cluster
+		run_python kube 1500 tests/kube
+		run_python cluster 1200 tests/cluster
 		end_pytest
 		run_python lab 1500 tests/lab
 	fi
