@@ -254,6 +254,7 @@ void kube_recorder_add(struct kube_recorder *recorder, const struct kube_event *
 {
 	struct kube_recorder_stats *stats = &recorder->stats;
 	const char *fault = kube_event_fault(event);
+	uint64_t evicted = kube_event_series_evicted(recorder->series);
 	int r;
 
 	stats->added++;
@@ -269,6 +270,8 @@ void kube_recorder_add(struct kube_recorder *recorder, const struct kube_event *
 		stats->throttled++;
 	else if (r != KUBE_EVENT_QUEUED)
 		stats->dropped++;
+	/* A series that made place, with repeats that nobody was told of. */
+	stats->dropped += kube_event_series_evicted(recorder->series) - evicted;
 	pump(recorder, now);
 }
 

@@ -32,8 +32,9 @@ struct kube_recorder_stats {
 	uint64_t series;    /* patches of a series */
 	uint64_t coalesced; /* repeats that only count in memory */
 	uint64_t throttled; /* past an object's budget */
-	uint64_t dropped;   /* past the queue, given up after KUBE_EVENT_TRIES, or no memory */
-	uint64_t rejected;  /* the server refused: 403, 422, the namespace ends … */
+	uint64_t
+		dropped; /* past the queue or the table of series, given up after KUBE_EVENT_TRIES, or no memory */
+	uint64_t rejected; /* the server refused: 403, 422, the namespace ends … */
 	char last_error[160];
 };
 const struct kube_recorder_stats *kube_recorder_stats(const struct kube_recorder *recorder);

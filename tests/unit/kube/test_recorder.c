@@ -399,6 +399,44 @@ static void retry_after_is_kept_within_bounds(void **state)
 	}
 }
 
+static void add_each(struct kube_recorder *recorder, size_t from, size_t to)
+{
+	char name[32];
+
+	for (size_t i = from; i < to; i++) {
+		snprintf(name, sizeof(name), "pod-%zu", i);
+		add(recorder, name, "GatewayBypass");
+		if (world.pending)
+			answer(201, 0, "{}");
+	}
+}
+
+/* What is not told of a series is not lost without a trace. */
+static void a_series_that_makes_place_is_counted(void **state)
+{
+	const size_t burst = KUBE_EVENT_AGENT_BURST, all = KUBE_EVENT_SERIES_MAX;
+	struct kube_recorder *recorder = *state;
+	const struct kube_recorder_stats *stats = kube_recorder_stats(recorder);
+
+	add_each(recorder, 0, burst);
+	add_each(recorder, 0, burst);
+	for (size_t i = burst; i < all; i++) {
+		world.ns += NSEC_PER_SEC;
+		if (i == burst + 300) { /* repeats; of the first ones those that are told later */
+			add_each(recorder, 0, burst);
+			world.ns++;
+			add_each(recorder, burst, i);
+		}
+		add_each(recorder, i, i + 1);
+	}
+	assert_int_equal(stats->sent, all);
+	assert_int_equal(stats->dropped, 0);
+	world.ns += NSEC_PER_SEC;
+	add_each(recorder, all, all + 1);
+	assert_int_equal(stats->sent, all + 1);
+	assert_int_equal(stats->dropped, 1);
+}
+
 static void what_cannot_begin_is_tried_again(void **state)
 {
 	struct kube_recorder *recorder = *state;
@@ -538,6 +576,7 @@ int main(void)
 		TEST(an_outage_of_five_minutes_loses_nothing),
 		TEST(after_twelve_tries_it_is_given_up),
 		TEST(retry_after_is_kept_within_bounds),
+		TEST(a_series_that_makes_place_is_counted),
 		TEST(what_cannot_begin_is_tried_again),
 		TEST(a_server_that_contradicts_itself_is_left),
 		TEST(what_the_server_had_before_is_counted_on),
