@@ -220,11 +220,6 @@ uint64_t kube_watch_heard_ns(const struct kube_watch *watch)
 	return watch->heard_ns;
 }
 
-const struct kube_resource *kube_watch_resource(const struct kube_watch *watch)
-{
-	return watch->resource;
-}
-
 const struct kube_watch_stats *kube_watch_stats(const struct kube_watch *watch)
 {
 	return &watch->stats;

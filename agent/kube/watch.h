@@ -62,7 +62,6 @@ enum kube_watch_state kube_watch_state(const struct kube_watch *watch);
 const char *kube_watch_reason(const struct kube_watch *watch);
 /* Monotonic; 0: never. The newest word from the server on this list. */
 uint64_t kube_watch_heard_ns(const struct kube_watch *watch);
-const struct kube_resource *kube_watch_resource(const struct kube_watch *watch);
 
 struct kube_watch_stats {
 	uint64_t lists;   /* complete ones begun: by stream or pages */
