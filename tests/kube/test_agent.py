@@ -6,7 +6,8 @@ import time
 import pytest
 
 from world import ACCOUNT, USER, World, layout
-from apiserver import GROUP, wait_for
+from apiserver import GROUP
+from outages import lists, watches
 
 ANNOTATION = "kubernetes.azure.com/static-gateway-configuration"
 # From the API server's answer to a change until the agent's endpoint tells it.
@@ -161,7 +162,8 @@ def test_sighup_keeps_the_lists(world, agent):
     agent.reload()
     agent.wait(lambda: "configuration reloaded" in agent.log(), 5)
     agent.wait_state("pa", "verified", 5)
-    assert not world.requests(mark, verb="list")
+    requests = world.requests(mark)
+    assert not lists(requests) and not watches(requests), [r.uri for r in requests]
 
 
 def test_metrics_tell_of_the_lists(world, agent):
