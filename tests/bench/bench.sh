@@ -1,5 +1,5 @@
 #!/bin/sh
-# What it costs: packets, probes, the running agent, the API server, against floors of the same run; about twelve minutes, root.
+# What it costs: packets, probes, the running agent, the API server, against floors of the same run; about eleven minutes, root.
 # A figure over its budget is said, not a failure; what could not be measured is. BUILD=DIR as in the Makefile.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -19,7 +19,7 @@ echo "probes, half a minute ..." >&2
 tests/bench/probe.sh >"$work/probe.txt" || status=1
 echo "the running agent, four minutes ..." >&2
 /usr/bin/python3 tests/bench/agent.py >"$work/agent.json" || status=1
-echo "the API server, five minutes ..." >&2
+echo "the API server, four minutes ..." >&2
 /usr/bin/python3 tests/bench/kube.py >"$work/kube.json" || status=1
 
 echo "Linux $(uname -r), $(nproc) CPUs, load average $(cut -d' ' -f1 /proc/loadavg)"

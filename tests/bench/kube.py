@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What the agent costs the API server, and the API server's objects the agent: JSON. About five minutes; needs root and the
+"""What the agent costs the API server, and the API server's objects the agent: JSON. About four minutes; needs root and the
 programs of `make kubernetes`.
 
 A cluster of 5,000 Nodes whose status changes as kubelets report it, with 500 gateways and 250 annotated pods on this node. The
