@@ -34,6 +34,7 @@ def test_a_restart_costs_one_watch_each(world):
     requests = world.requests(mark)
     # Taken up where they were; the server's cache is new, and it may refuse what it does not hold, once.
     assert len(watches(requests)) <= 4 * len(RESOURCES), [r.uri for r in requests]
+    assert len(lists(requests)) <= len(RESOURCES), [r.uri for r in requests]
     assert not agent.violations()
 
 
