@@ -32,14 +32,15 @@ import programs
 import yaml
 from audit import merge_audit
 from client import ApiError, Client, inside
-from machine import Folder, HarnessError, Program, remove_dead, wait_for
+from machine import FOLDERS, Folder, HarnessError, Program, remove_dead, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SERVICES = "10.0.0.0/16"
 RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 GROUP = "egressgateway.kubernetes.azure.com"
 # Below what connections take for themselves (ip_local_port_range), so that a port is still free after a restart.
-FIRST_PORT, PORTS_EACH = 21000, 4
+# Another program may have some of them; there are as many sets for each folder.
+FIRST_PORT, PORTS_EACH, PORT_SETS = 21000, 4, 10
 
 
 def documents(*paths):
@@ -91,6 +92,17 @@ class ServiceAccountVolume:
         return self
 
 
+def is_free(port):
+    """In the namespace of the caller."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+        return True
+
+
 class ApiServer:
     """etcd and kube-apiserver. `flags` are added to the API server's; `tokens`: {token: (user, groups)}."""
 
@@ -130,19 +142,13 @@ class ApiServer:
         self.admin = self.client("admin", groups=["system:masters"])
 
     def _free_ports(self, count):
-        ports, first = [], FIRST_PORT + self.folder.number * PORTS_EACH
+        first = FIRST_PORT + self.folder.number * PORTS_EACH
         with inside(self.net):
-            for port in range(first, first + PORTS_EACH):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    try:
-                        probe.bind(("0.0.0.0", port))
-                    except OSError:
-                        continue
-                    ports.append(port)
-        if len(ports) < count:
-            raise HarnessError(f"ports {first} to {first + PORTS_EACH - 1}: {len(ports)} are free, {count} are needed")
-        return ports[:count]
+            for start in range(first, first + PORT_SETS * FOLDERS * PORTS_EACH, FOLDERS * PORTS_EACH):
+                ports = [port for port in range(start, start + PORTS_EACH) if is_free(port)]
+                if len(ports) >= count:
+                    return ports[:count]
+        raise HarnessError(f"of {PORT_SETS} sets of {PORTS_EACH} ports from {first} none has {count} free")
 
     def _etcd_arguments(self):
         url = f"http://127.0.0.1:{self.etcd_port}"

@@ -11,6 +11,7 @@ import time
 import programs
 
 RUN_DIR = "/run/evkube"
+FOLDERS = 200  # at once; more than anybody has started
 
 
 class HarnessError(Exception):
@@ -96,7 +97,7 @@ class Folder:
 
     def __init__(self):
         remove_dead()
-        self.number = next(number for number in range(200) if self._lock(number))
+        self.number = next(number for number in range(FOLDERS) if self._lock(number))
         self.path = f"{RUN_DIR}/{self.number}"
         remove(self.number)
         os.mkdir(self.path, 0o700)

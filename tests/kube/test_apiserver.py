@@ -1,5 +1,6 @@
 """The harness proves itself on the real programs."""
 
+import contextlib
 import json
 import os
 import signal
@@ -369,3 +370,14 @@ def test_errors_of_programs_are_told():
     with pytest.raises(HarnessError, match="unknown flag: --no-such-flag"):
         with ApiServer(flags=["--no-such-flag"]):
             pass
+
+
+def test_ports_of_others_are_left_alone():
+    server = ApiServer()
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        first = server._free_ports(3)
+        for port in first[:2]:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        second = server._free_ports(3)
+        assert not set(first) & set(second)

@@ -62,10 +62,12 @@ def wait_resting(lab, agent, resting):
 
 
 def namespaces(agent):
-    return {int(re.search(r"\d+", what.split(":")[1]).group()) for what in agent.files().values()
-            if what.startswith("net:")} | {
-        os.stat(f"/proc/{agent.process.pid}/fd/{number}").st_ino for number, what in agent.files().items()
-        if "netns" in what}
+    """By inode: a namespace shows as net:[INODE], a bind mount of one by its path."""
+    def number(path):
+        what = os.readlink(path)
+        return os.stat(path).st_ino if what.startswith("net:[") or "netns" in what else None
+
+    return set(agent.files(tell=number).values()) - {None}
 
 
 def bpf_objects():

@@ -80,8 +80,8 @@ def test_nothing_is_inherited(lab, agent):
     agent.launcher = ["/bin/sh", "-c", 'exec 7</etc/shadow; exec "$@"', "sh"]
     agent.start().wait_ready()
     for pid in (agent.process.pid, agent.worker()):
-        open_files = {number: os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
-        assert open_files["0"] == "/dev/null"
+        open_files = agent.files(pid)
+        assert open_files[0] == "/dev/null"
         assert "/etc/shadow" not in open_files.values()
 
 
