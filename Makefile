@@ -19,7 +19,7 @@ PYTHON ?= /usr/bin/python3
 VERSION ?= 0.1.0
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-LIBS := libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl libseccomp
+LIBS := libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl libseccomp sqlite3
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 CFLAGS ?= -O2 -g
 CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iagent -I. -I$(BUILD) -MMD -MP
@@ -35,7 +35,7 @@ endif
 LDLIBS = $(shell pkg-config --libs $(LIBS)) -lm
 
 # Lower layers last: the linker resolves from left to right.
-LAYERS := broker report verdict probe flow inventory kube io policy base
+LAYERS := broker report export spool verdict probe flow inventory kube io policy base
 AGENT := $(BUILD)/egress-verifier
 archives = $(foreach d,$(1),$(if $(wildcard agent/$(d)/*.c),$(BUILD)/lib$(d).a))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard agent/$(1)/*.c))

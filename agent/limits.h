@@ -305,3 +305,51 @@
 #define KUBE_POLL_SLOW_AFTER_NS (600ULL * 1000000000ULL)
 /* Objects of a resource that is gone are kept this long: its definition may be replaced. */
 #define KUBE_ABSENT_NS (60ULL * 1000000000ULL)
+
+/* One row of the spool: a violation with its evidence (EVIDENCE_MAX), reason and remedy, escaped. Rows of one message: of one change. */
+#define SPOOL_BODY_MAX (48u << 10)
+#define SPOOL_ROWS_MAX 4
+#define SPOOL_DIRECTORY_MAX 1024
+/* Messages put into one transaction: one fsync(2) for all that came during the last one. */
+#define SPOOL_BATCH_MAX 256
+/* The disk is tried again, what is too old dropped. */
+#define SPOOL_RETRY_NS (30ULL * 1000000000ULL)
+/* Reports and history older than a month: no collector's backend takes such times any more. */
+#define SPOOL_AGE_US (30LL * 86400 * 1000000)
+/* A subject that nobody wrote for so long is no pod of this node any more. */
+#define SPOOL_SUBJECT_AGE_US (7LL * 86400 * 1000000)
+/* While the disk refuses: some thousand changes. */
+#define SPOOL_MEMORY_BYTES (8u << 20)
+/* In the worker while the disk is slow. */
+#define SPOOL_QUEUE_BYTES_MAX (4u << 20)
+/* A drop is worth a condition for so long. */
+#define SPOOL_FULL_NS (600ULL * 1000000000ULL)
+/* To open and check it on a slow disk; what takes longer is no disk. To say the last word. */
+#define SPOOL_OPEN_MS 30000
+#define SPOOL_CLOSE_MS 3000
+/* Pages SQLite keeps in memory, and its log's size on disk. */
+#define SPOOL_CACHE_BYTES (512u << 10)
+#define SPOOL_WAL_BYTES (512u << 10)
+
+/* OTLP: headers and resource attributes that the environment may add. */
+#define EXPORT_HEADERS_MAX 32
+#define EXPORT_ATTRIBUTES_MAX 64
+/* One request before compression: a fifth of the Collector's own bound of 20 MiB. Records of one. */
+#define EXPORT_REQUEST_MAX (4u << 20)
+#define EXPORT_RECORDS_MAX 512
+/* Of an answer, as the specification says; of its message, what is logged. */
+#define EXPORT_ANSWER_MAX (4u << 20)
+#define EXPORT_MESSAGE_MAX 256
+/* Changes of one moment go together. */
+#define EXPORT_DELAY_NS (50ULL * 1000000ULL)
+/* Between tries: doubled, each drawn from half to one and a half of it; what a Retry-After may ask for. */
+#define EXPORT_BACKOFF_NS (1ULL * 1000000000ULL)
+#define EXPORT_BACKOFF_MAX_NS (30ULL * 1000000000ULL)
+#define EXPORT_RETRY_AFTER_MAX_NS (600ULL * 1000000000ULL)
+/* Refusals of one record alone while the collector took others. */
+#define EXPORT_REFUSALS_MAX 5
+/* Changes that wait to be told until they are kept; and how long at most: a slow disk must not keep an alarm back. */
+#define TELL_QUEUE_MAX 1024
+#define TELL_WAIT_NS (1ULL * 1000000000ULL)
+/* node.report, and last proofs into the spool. */
+#define REPORT_INTERVAL_NS (60ULL * 1000000000ULL)

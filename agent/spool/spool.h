@@ -1,0 +1,38 @@
+/*
+ * The spool: a store on disk, and one in memory for as long as the disk refuses.
+ *
+ * Never fails for its caller: a disk that is full, read-only, broken or another agent's, and a file
+ * that is corrupt, make it degraded, with a reason and a count. While it is, it tries the disk again
+ * every SPOOL_RETRY_NS and moves what it holds back there. A corrupt file is kept beside (one, the newest)
+ * and what is readable of it taken over. Files: spool.db, spool.db-wal, spool.db.corrupt in the folder; modes 0600 and 0700.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "spool/store.h"
+
+struct spool;
+
+/* The folder is made when it is not there. 0 or -ENOMEM: everything else is degraded. */
+int spool_new(const char *directory, uint64_t max_bytes, const struct moment *now,
+              struct spool **out);
+struct spool *spool_free(struct spool *spool);
+
+/* Between these, puts are one transaction; spool_commit() is when they are kept. */
+void spool_begin(struct spool *spool);
+void spool_put(struct spool *spool, const struct spool_row *rows, size_t n);
+void spool_commit(struct spool *spool, const struct moment *now);
+
+/* As those of the store; a store that turns out to be corrupt is salvaged and asked again. */
+void spool_records(struct spool *spool, int64_t after, uint32_t max_rows, uint32_t max_bytes,
+                   store_row_fn fn, void *user, bool *more);
+void spool_violations(struct spool *spool, bool open, int64_t since_us, uint32_t max_rows,
+                      store_row_fn fn, void *user, bool *more);
+void spool_subjects(struct spool *spool, store_row_fn fn, void *user);
+void spool_done(struct spool *spool, int64_t number);
+/* Now and then: trims, and tries the disk again. */
+void spool_tick(struct spool *spool, const struct moment *now);
+/* Its files are removed; then only spool_free(). */
+void spool_remove(struct spool *spool);
+
+const struct spool_state *spool_state(const struct spool *spool);

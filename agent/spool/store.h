@@ -1,0 +1,65 @@
+/*
+ * Rows in one SQLite database, on disk or in memory. The only file that knows SQLite.
+ *
+ * Synchronous: a call takes as long as the disk does. On disk it is a WAL with
+ * synchronous=FULL (what was committed survives a loss of power) and locking_mode=EXCLUSIVE
+ * (no second agent, no shared-memory file). Every row carries a checksum: SQLite has none, and what
+ * a disk changed silently is not to be told to anybody.
+ *
+ * Errors are -errno: -ENOSPC (also the own bound), -EROFS, -EACCES, -EIO, -EBUSY (another process
+ * has it), -EBADMSG (corrupt: the caller salvages), -ENOMEM. After one the transaction is rolled back.
+ */
+#pragma once
+
+#include "spool/message.h"
+
+struct store;
+
+/* `path` NULL: in memory. The folder is there. `max_bytes`: of the database with its WAL. */
+int store_open(const char *path, uint64_t max_bytes, struct store **out);
+struct store *store_free(struct store *store);
+
+int store_begin(struct store *store);
+/* Inserts or replaces; a row without body is removed. A record goes to the end and gets a number. */
+int store_put(struct store *store, const struct spool_row *row);
+int store_commit(struct store *store);
+void store_rollback(struct store *store);
+
+/* 0 to go on. The row's body is borrowed for the call. */
+typedef int (*store_row_fn)(void *user, const struct spool_row *row);
+
+/* Records after `after` in their order, until max_rows or max_bytes (at least one). */
+int store_records(struct store *store, int64_t after, uint32_t max_rows, uint32_t max_bytes,
+                  store_row_fn fn, void *user, bool *more);
+/* Resolved at since_us or later, newest first; open ones with since_us 0 and `open`. */
+int store_violations(struct store *store, bool open, int64_t since_us, uint32_t max_rows,
+                     store_row_fn fn, void *user, bool *more);
+int store_subjects(struct store *store, store_row_fn fn, void *user);
+
+/* Records up to that number; outside of a transaction it is one of its own. */
+int store_done(struct store *store, int64_t number);
+/*
+ * Makes room below the bound, and drops what is older than its age: first resolved violations and
+ * subjects not written since, oldest first, then records, oldest first. Counts of records are added.
+ */
+int store_trim(struct store *store, int64_t now_us, uint64_t dropped[static _SPOOL_DROP_MAX]);
+
+struct store_stats {
+	uint64_t waiting, bytes;
+	int64_t oldest_us;
+	uint64_t
+		corrupt; /* rows whose checksum was wrong: removed, not told; records among them: */
+	uint64_t corrupt_records;
+};
+int store_stats(struct store *store, struct store_stats *out);
+
+/*
+ * Everything readable of the database at `path` into `to`, in one transaction of `to`'s: pages that
+ * are not are stepped over from both ends. *lost: records known to be missing (their numbers have a gap).
+ * An error is one of `to`; what `path` is like is no error.
+ */
+int store_salvage(const char *path, struct store *to, uint64_t *kept, uint64_t *lost);
+/* All rows of `from` into `to`, records in their order; one transaction. */
+int store_copy(struct store *from, struct store *to);
+
+const char *store_version(void); /* of SQLite */
