@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/encode.h"
 
 enum metric {
 	METRIC_BUILD_INFO,
@@ -84,4 +85,7 @@ enum metrics_format { METRICS_TEXT, METRICS_OPENMETRICS };
 /* By the Accept header (NULL: none): the highest q of what we have, else the text format 0.0.4. */
 enum metrics_format metrics_negotiate(const char *accept);
 const char *metrics_content_type(enum metrics_format format);
+/* The same as OTLP's Metric objects, into an open array: cumulative sums and histograms since `start_us`, gauges. */
+void metrics_render_otlp(const struct metrics *metrics, int64_t start_us, int64_t now_us,
+                         struct encode *e);
 void metrics_render(const struct metrics *metrics, enum metrics_format format, struct buf *out);

@@ -46,3 +46,8 @@ void report_flow_updated(struct report *report, enum path path, const struct flo
  */
 int report_check(struct report *report, const char *const *pods, size_t n_pods, size_t *missing,
                  struct buf *out);
+
+/* Every metric of now as OTLP, into an open array: an otlp_metrics_fn, `user` is the report. */
+void report_metrics_otlp(void *user, struct encode *e);
+/* What /readyz says. */
+bool report_ready(const struct report *report);

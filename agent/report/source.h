@@ -7,11 +7,13 @@
  */
 #pragma once
 
+#include "export/exporter.h"
 #include "flow/table.h"
 #include "inventory/subject.h"
 #include "kube/gateway_vm.h"
 #include "kube/recorder.h"
 #include "kube/watch.h"
+#include "spool/client.h"
 #include "verdict/judge.h"
 #include "verdict/violations.h"
 
@@ -68,6 +70,14 @@ struct report_kube {
 	} watches[_REPORT_RESOURCE_MAX];
 };
 
+/* What is on its way to the collector. */
+struct report_export {
+	bool spooling;  /* there is a spool */
+	bool exporting; /* a collector is configured */
+	struct spool_client_stats spool;
+	struct exporter_stats exporter;
+};
+
 const char *report_condition_name(enum report_condition condition); /* "bpf" … as in the contract */
 const char *report_loss_name(enum report_loss loss);                /* "flowEvents" …: API */
 const char *report_loss_label(enum report_loss loss);               /* "flow-events" …: metrics */
@@ -100,6 +110,14 @@ struct report_sources {
 	uint64_t (*lost)(void *user, enum report_loss loss); /* loss < _LOSS_SOURCE_MAX */
 	/* Fills what there is of zeroed *out. NULL: nothing comes from an API server. */
 	void (*kube)(void *user, struct report_kube *out);
+	/* Fills zeroed *out. NULL: neither spool nor collector. */
+	void (*export)(void *user, struct report_export *out);
+	/* As spool_client_history(), -ENODEV without a spool; NULL as that. */
+	int (*history)(void *user, int64_t since_us, uint32_t max_rows, spool_row_fn row,
+	               spool_end_fn end, void *arg);
+	void (*history_forget)(void *user);
+	/* For snapshot_violation_read(). */
+	const char *boot;
 	/* As schedule_request(). */
 	uint64_t (*probe_now)(void *user, const struct subject *subject);
 };
