@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "io/dns_client.h"
 
@@ -54,20 +55,10 @@ static void finish(struct kube_call *call, const struct http_response *response)
 	done(user, response);
 }
 
-/* FNV-1a */
-static uint64_t hash_of(const char *text)
-{
-	uint64_t hash = 0xcbf29ce484222325ULL;
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 0x100000001b3ULL;
-	return hash;
-}
-
 /* Deprecated resources, mostly: each answer says so. */
 static void note_warning(struct kube_client *client, const char *text)
 {
-	uint64_t hash = hash_of(text);
+	uint64_t hash = hash_text(HASH_SEED, text);
 
 	client->stats.warnings++;
 	for (size_t i = 0; i < client->n_warned; i++)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "limits.h"
 #include "verdict/sentence.h"
 
@@ -87,21 +88,6 @@ static struct entry *list_take(struct list *list, size_t index)
 	return entry;
 }
 
-/* FNV-1a, 64 bits; text with its NUL, so that no two lists of texts are alike. */
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t n)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ bytes[i]) * 0x100000001b3ULL;
-	return h;
-}
-
-static uint64_t hash_text(uint64_t h, const char *text)
-{
-	return text ? hash_bytes(h, text, strlen(text) + 1) : hash_bytes(h, "\xff", 1);
-}
-
 bool violations_kernel_timed(enum violation_kind kind)
 {
 	return kind == GATEWAY_BYPASS || kind == UNGOVERNED_EGRESS || kind == UNEXPECTED_GATEWAY;
@@ -123,7 +109,7 @@ static uint64_t beginning_of(enum violation_kind kind, const struct moment *firs
 static void make_id(const struct violation_subject *subject, const struct finding *finding,
                     char id[static 33])
 {
-	static const uint64_t seeds[2] = { 0xcbf29ce484222325ULL, 0x84222325cbf29ce4ULL };
+	static const uint64_t seeds[2] = { HASH_SEED, 0x84222325cbf29ce4ULL };
 	uint64_t begin = beginning_of(finding->kind, &finding->first), half[2];
 
 	for (size_t i = 0; i < 2; i++) {
