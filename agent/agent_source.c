@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 
 /* Who says so in events. */
@@ -16,13 +17,10 @@
 
 static uint64_t start_delay_ns(const struct agent *agent)
 {
-	uint32_t hash = 2166136261u; /* FNV-1a: the same node has the same place */
-
 	if (agent->options.once)
 		return 0;
-	for (const char *p = agent->config->node; *p; p++)
-		hash = (hash ^ (unsigned char)*p) * 16777619u;
-	return hash % START_SPREAD_MS * NSEC_PER_MSEC;
+	/* The same node has the same place. */
+	return hash_text(HASH_SEED, agent->config->node) % START_SPREAD_MS * NSEC_PER_MSEC;
 }
 
 static int start_kube(struct agent *agent, char error[static 512])

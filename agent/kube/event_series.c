@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 /* A budget that refills: time that has been saved up, in units of one event's. */
 struct budget {
 	uint64_t object; /* hash of whose it is */
@@ -48,36 +50,27 @@ struct kube_event_series *kube_event_series_free(struct kube_event_series *serie
 
 /* What makes two events the same */
 
-/* FNV-1a, 64 bits; text with its NUL, so that no two lists of texts are alike. */
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t n)
+/* In an API server's answer a field that is absent is "". */
+static uint64_t hash_field(uint64_t h, const char *text)
 {
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ bytes[i]) * 0x100000001b3ULL;
-	return h;
-}
-
-static uint64_t hash_text(uint64_t h, const char *text)
-{
-	return text ? hash_bytes(h, text, strlen(text) + 1) : hash_bytes(h, "", 1);
+	return hash_text(h, text ? text : "");
 }
 
 static uint64_t hash_reference(uint64_t h, const struct kube_reference *of)
 {
-	h = hash_text(h, of->api_version);
-	h = hash_text(h, of->kind);
-	h = hash_text(h, of->namespace);
-	h = hash_text(h, of->name);
-	return hash_text(h, of->uid);
+	h = hash_field(h, of->api_version);
+	h = hash_field(h, of->kind);
+	h = hash_field(h, of->namespace);
+	h = hash_field(h, of->name);
+	return hash_field(h, of->uid);
 }
 
 static uint64_t hash_event(const struct kube_event *event)
 {
-	uint64_t h = hash_text(0xcbf29ce484222325ULL, event->warning ? "Warning" : "Normal");
+	uint64_t h = hash_text(HASH_SEED, event->warning ? "Warning" : "Normal");
 
-	h = hash_text(h, event->reason);
-	h = hash_text(h, event->action);
+	h = hash_field(h, event->reason);
+	h = hash_field(h, event->action);
 	h = hash_reference(h, &event->regarding);
 	return hash_reference(h, &event->related);
 }
@@ -159,7 +152,7 @@ static struct kube_event_entry *entry_new(const struct kube_event *event, uint64
 	copy.id = NULL;
 	entry->event = copy;
 	entry->hash = hash;
-	entry->id = event->id ? hash_text(0xcbf29ce484222325ULL, event->id) : 0;
+	entry->id = event->id ? hash_text(HASH_SEED, event->id) : 0;
 	return entry;
 }
 
@@ -169,7 +162,7 @@ static struct kube_event_entry *entry_new(const struct kube_event *event, uint64
  */
 static void name_entry(struct kube_event_series *series, struct kube_event_entry *entry)
 {
-	uint64_t h = hash_text(entry->hash, series->instance);
+	uint64_t h = hash_field(entry->hash, series->instance);
 
 	if (entry->id) {
 		h = hash_bytes(h, &entry->id, sizeof(entry->id));
@@ -322,7 +315,7 @@ static struct budget *budget_of(struct kube_event_series *series, uint64_t objec
 static bool affordable(struct kube_event_series *series, const struct kube_reference *object,
                        uint64_t now_ns)
 {
-	struct budget *own = budget_of(series, hash_reference(0xcbf29ce484222325ULL, object));
+	struct budget *own = budget_of(series, hash_reference(HASH_SEED, object));
 
 	refill(own, KUBE_EVENT_OBJECT_BURST, KUBE_EVENT_OBJECT_NS, now_ns);
 	refill(&series->agent, KUBE_EVENT_AGENT_BURST, KUBE_EVENT_AGENT_NS, now_ns);

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/hash.h"
 
 #define NODE_SLOT SUBJECTS_MAX
 #define SLOTS (SUBJECTS_MAX + 1)
@@ -54,16 +55,6 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
 	return x ^ (x >> 31);
-}
-
-/* FNV-1a */
-static uint64_t hash_text(const char *text)
-{
-	uint64_t hash = 0xcbf29ce484222325ULL;
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 0x100000001b3ULL;
-	return hash;
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -151,7 +142,7 @@ static void slot_start(struct schedule *schedule, uint32_t index, uint64_t gener
 	*slot = (struct slot){
 		.used = true,
 		.generation = generation,
-		.hash = mix(hash_text(uid), schedule->settings.seed),
+		.hash = mix(hash_text(HASH_SEED, uid), schedule->settings.seed),
 	};
 	slot->due_ns = now_ns + slot->hash % min_u64(SPREAD_NS, schedule->settings.interval_ns);
 }

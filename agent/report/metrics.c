@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "report/metrics_parts.h"
 
 #define PREFIX "egress_verifier_"
@@ -251,17 +252,16 @@ static const char *label(const char *const *labels, size_t index)
 	return labels && labels[index] ? labels[index] : "";
 }
 
-/* FNV-1a over the metric and every value with its end; of longer values what is kept. */
+/* The metric and every value with its end; of longer values what is kept. */
 static size_t hash_of(enum metric metric, const char *const *labels)
 {
-	uint64_t hash = 0xcbf29ce484222325ULL ^ metric;
+	uint64_t hash = HASH_SEED ^ metric;
 
 	for (size_t i = 0; i < METRIC_LABELS_MAX && table[metric].labels[i]; i++) {
 		const char *text = label(labels, i);
 
-		for (size_t k = 0; k < METRIC_LABEL_MAX && text[k]; k++)
-			hash = (hash ^ (unsigned char)text[k]) * 0x100000001b3ULL;
-		hash = (hash ^ 0xff) * 0x100000001b3ULL;
+		hash = hash_bytes(hash, text, strnlen(text, METRIC_LABEL_MAX));
+		hash = hash_text(hash, NULL);
 	}
 	return hash % METRIC_HASH;
 }

@@ -11,6 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "verdict/remedy.h"
 #include "verdict/sentence.h"
 
@@ -230,28 +231,19 @@ static void compare_all(struct compare *compare)
 	compare_list(compare, platform, n_platform);
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash(uint64_t h, const void *data, size_t n)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ bytes[i]) * 0x100000001b3ULL;
-	return h;
-}
-
 static uint64_t key_of(const struct subject *subject)
 {
 	const struct path_policy *policy = &subject->policy;
 	const uint64_t facts[] = { subject->live.read_at.mono_ns, subject->live.tunnel_ifindex,
 		                   policy->default_path,          subject->cni_known,
 		                   policy->n_exceptions,          policy->n_cluster };
-	uint64_t h = hash(0xcbf29ce484222325ULL, facts, sizeof(facts));
+	uint64_t h = hash_bytes(HASH_SEED, facts, sizeof(facts));
 
 	if (policy->n_exceptions)
-		h = hash(h, policy->exceptions, policy->n_exceptions * sizeof(*policy->exceptions));
+		h = hash_bytes(h, policy->exceptions,
+		               policy->n_exceptions * sizeof(*policy->exceptions));
 	if (policy->n_cluster)
-		h = hash(h, policy->cluster, policy->n_cluster * sizeof(*policy->cluster));
+		h = hash_bytes(h, policy->cluster, policy->n_cluster * sizeof(*policy->cluster));
 	return h;
 }
 
