@@ -113,8 +113,8 @@ struct report_sources {
 	/* Fills zeroed *out. NULL: neither spool nor collector. */
 	void (*export)(void *user, struct report_export *out);
 	/* As spool_client_history(), -ENODEV without a spool; NULL as that. */
-	int (*history)(void *user, int64_t since_us, uint32_t max_rows, spool_row_fn row,
-	               spool_end_fn end, void *arg);
+	int (*history)(void *user, int64_t since_us, int64_t until_us, uint32_t max_rows,
+	               spool_row_fn row, spool_end_fn end, void *arg);
 	void (*history_forget)(void *user);
 	/* For snapshot_violation_read(). */
 	const char *boot;

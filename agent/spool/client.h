@@ -19,7 +19,7 @@ struct spool_events {
 	void (*gone)(void *user);
 };
 
-/* 0 to go on. The row and its body are borrowed for the call. */
+/* The row and its body are borrowed for the call. */
 typedef void (*spool_row_fn)(void *user, const struct spool_row *row);
 /* r < 0: -EPIPE, -EPROTO; `more`: there are more rows than were asked for. */
 typedef void (*spool_end_fn)(void *user, int r, bool more);
@@ -46,8 +46,9 @@ uint64_t spool_client_put(struct spool_client *client, const struct spool_row *r
  */
 int spool_client_read(struct spool_client *client, int64_t after, uint32_t max_rows,
                       uint32_t max_bytes, spool_row_fn row, spool_end_fn end, void *user);
-int spool_client_history(struct spool_client *client, int64_t since_us, uint32_t max_rows,
-                         spool_row_fn row, spool_end_fn end, void *user);
+/* As store_violations(). */
+int spool_client_history(struct spool_client *client, int64_t since_us, int64_t until_us,
+                         uint32_t max_rows, spool_row_fn row, spool_end_fn end, void *user);
 /* Who asked the history is gone: neither row nor end comes any more. */
 void spool_client_forget_history(struct spool_client *client);
 void spool_client_done(struct spool_client *client, int64_t number);

@@ -39,8 +39,9 @@ enum spool_kind {
 	SPOOL_PUT,  /* rows: all of them are kept, or none */
 	SPOOL_READ, /* records after a number */
 	SPOOL_DONE, /* records up to a number are at the collector, or given up */
-	SPOOL_HISTORY, /* violations that were resolved at a time or later, newest first */
-	SPOOL_REMOVE,  /* nothing is to be left */
+	SPOOL_HISTORY, /* violations that were resolved from `after` to `until`, both included, newest
+	                  first, of one moment by their keys */
+	SPOOL_REMOVE, /* nothing is to be left */
 	/* spool → worker */
 	SPOOL_ROWS,
 	SPOOL_END,  /* of OPEN, READ, HISTORY, REMOVE: no more rows follow */
@@ -77,6 +78,7 @@ struct spool_message {
 	uint32_t n_rows;
 	uint64_t token; /* PUT: rising; KEPT: the newest kept; others: returned with rows and END */
 	int64_t after;  /* READ: number; DONE: up to this number; HISTORY: wall time */
+	int64_t until;  /* HISTORY: wall time; a list's later pages */
 	uint32_t max_rows;                   /* READ, HISTORY */
 	uint32_t max_bytes;                  /* READ: of bodies; at least one record comes */
 	uint64_t limit;                      /* OPEN: bytes the spool may take */

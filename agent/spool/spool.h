@@ -26,8 +26,8 @@ void spool_commit(struct spool *spool, const struct moment *now);
 /* As those of the store; a store that turns out to be corrupt is salvaged and asked again. */
 void spool_records(struct spool *spool, int64_t after, uint32_t max_rows, uint32_t max_bytes,
                    store_row_fn fn, void *user, bool *more);
-void spool_violations(struct spool *spool, bool open, int64_t since_us, uint32_t max_rows,
-                      store_row_fn fn, void *user, bool *more);
+void spool_violations(struct spool *spool, bool open, int64_t since_us, int64_t until_us,
+                      uint32_t max_rows, store_row_fn fn, void *user, bool *more);
 void spool_subjects(struct spool *spool, store_row_fn fn, void *user);
 void spool_done(struct spool *spool, int64_t number);
 /* Now and then: trims, and tries the disk again. */

@@ -31,9 +31,12 @@ typedef int (*store_row_fn)(void *user, const struct spool_row *row);
 /* Records after `after` in their order, until max_rows or max_bytes (at least one). */
 int store_records(struct store *store, int64_t after, uint32_t max_rows, uint32_t max_bytes,
                   store_row_fn fn, void *user, bool *more);
-/* Resolved at since_us or later, newest first; open ones with since_us 0 and `open`. */
-int store_violations(struct store *store, bool open, int64_t since_us, uint32_t max_rows,
-                     store_row_fn fn, void *user, bool *more);
+/*
+ * Resolved from since_us to until_us, both included, newest first, of one moment by their keys; with `open` the
+ * open ones, whatever the times.
+ */
+int store_violations(struct store *store, bool open, int64_t since_us, int64_t until_us,
+                     uint32_t max_rows, store_row_fn fn, void *user, bool *more);
 int store_subjects(struct store *store, store_row_fn fn, void *user);
 
 /* Records up to that number; outside of a transaction it is one of its own. */
