@@ -122,7 +122,9 @@ int judge_found(const struct judge_record *record, const struct judge_input *inp
 
 void judge_record_init(struct judge_record *record, const struct moment *now)
 {
-	*record = (struct judge_record){ .state = STATE_UNVERIFIED, .state_since = *now };
+	*record = (struct judge_record){ .begun = *now,
+		                         .state = STATE_UNVERIFIED,
+		                         .state_since = *now };
 	sentence_set(record->reason, sizeof(record->reason), "not probed yet");
 }
 

@@ -53,6 +53,7 @@ struct judge_fault {
 };
 
 struct judge_record {
+	struct moment begun;                  /* judge_record_init() */
 	struct probe_result last[ECHOES_MAX]; /* newest result per echo; finished.wall_us 0: none */
 	struct ip peer[ECHOES_MAX];           /* newest known address of each; all zero: none */
 	uint32_t rounds;                      /* complete rounds judged */
@@ -129,6 +130,13 @@ int judge(struct judge_record *record, const struct judge_input *input, const st
           struct finding *findings, size_t *n_findings);
 void judge_state(struct judge_record *record, const struct judge_input *input, size_t open,
                  const struct moment *now);
+
+/*
+ * Bits of the kinds of violation whose absence means that there is none, not that nobody has
+ * looked since the record began: what an earlier run found is resolved by that only.
+ */
+uint32_t judge_decided(const struct judge_record *record, const struct judge_input *input,
+                       const struct moment *now);
 
 /*
  * Classifies a flow against the subject's policy and live interfaces: sets

@@ -17,6 +17,7 @@ struct entry {
 	uint64_t counted_before;
 	struct moment finding_first;
 	uint64_t finding_count;
+	bool restored; /* of an earlier run, and nothing was known since that could resolve it */
 };
 
 struct list { /* in the order in which they came in */
@@ -174,6 +175,7 @@ static void absorb(struct entry *entry, struct finding *finding)
 {
 	struct violation *v = &entry->v;
 
+	entry->restored = false;
 	/* It went and came again: what was counted stays counted. */
 	if (finding->first.mono_ns > entry->finding_first.mono_ns &&
 	    finding->count < entry->finding_count)
@@ -292,7 +294,7 @@ int violations_update(struct violations *violations, const struct violation_subj
 	for (size_t i = violations->open.n; i-- > 0;) {
 		const struct entry *entry = violations->open.items[i];
 
-		if (strcmp(entry->v.uid, subject->uid) == 0 &&
+		if (strcmp(entry->v.uid, subject->uid) == 0 && !entry->restored &&
 		    !is_found(entry, subject, findings, n) && is_quiet(entry, quiet_ns, now))
 			resolve(violations, i, now);
 	}
@@ -323,6 +325,68 @@ void violations_forget(struct violations *violations, const char *uid, const str
 		sentence_set(entry->v.reason, sizeof(entry->v.reason),
 		             "the pod is gone; before: %s", before);
 		resolve(violations, i, now);
+	}
+}
+
+static int entry_of(const struct violation *violation, struct entry **out)
+{
+	const struct violation_subject subject = {
+		.namespace = violation->namespace,
+		.pod = violation->pod,
+		.uid = violation->uid,
+		.gateway_namespace = violation->gateway_namespace,
+		.gateway = violation->gateway,
+	};
+	const struct finding finding = { .kind = violation->kind, .first = violation->first };
+	cleanup(entry_freep) struct entry *entry = NULL;
+	int r;
+
+	r = entry_new(&subject, &finding, &entry);
+	r = r ?: copy_text(violation->evidence, &entry->v.evidence);
+	if (r < 0)
+		return r;
+	memcpy(entry->v.id, violation->id, sizeof(entry->v.id));
+	memcpy(entry->v.reason, violation->reason, sizeof(entry->v.reason));
+	memcpy(entry->v.remedy, violation->remedy, sizeof(entry->v.remedy));
+	entry->v.last = violation->last;
+	entry->v.opened = violation->opened;
+	entry->v.count = violation->count;
+	entry->v.open = true;
+	/* What is found next goes on counting where the kernel's counters do, or begins again. */
+	entry->finding_first = violation->first;
+	entry->finding_count = violation->count;
+	entry->restored = true;
+	*out = take_ptr(entry);
+	return 0;
+}
+
+int violations_restore(struct violations *violations, const struct violation *violation)
+{
+	struct entry *entry;
+	int r;
+
+	for (size_t i = 0; i < violations->open.n; i++)
+		if (strcmp(violations->open.items[i]->v.id, violation->id) == 0)
+			return -EEXIST;
+	r = entry_of(violation, &entry);
+	if (r < 0)
+		return r;
+	if (!make_room(violations)) {
+		entry_free(entry);
+		return -ENOBUFS;
+	}
+	list_push(&violations->open, entry);
+	return 0;
+}
+
+void violations_decide(struct violations *violations, const char *uid, uint32_t kinds)
+{
+	for (size_t i = 0; i < violations->open.n; i++) {
+		struct entry *entry = violations->open.items[i];
+
+		if (entry->restored && kinds & 1u << entry->v.kind &&
+		    strcmp(entry->v.uid, uid) == 0)
+			entry->restored = false;
 	}
 }
 

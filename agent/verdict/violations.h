@@ -48,6 +48,16 @@ int violations_update(struct violations *violations, const struct violation_subj
 /* The pod is gone: everything of it resolves at once, with that reason. */
 void violations_forget(struct violations *violations, const char *uid, const struct moment *now);
 
+/*
+ * An open one of an earlier run, copied; nothing is reported. It goes on when it is found again, and
+ * resolves as any other, but not before violations_decide() says that its kind can be
+ * told: an agent that has just started has seen nothing yet, which is no evidence. -EEXIST: it is
+ * there; -ENOBUFS: no room (counted); -ENOMEM.
+ */
+int violations_restore(struct violations *violations, const struct violation *violation);
+/* `kinds`: bits of those whose absence means something for this subject (judge_decided()). */
+void violations_decide(struct violations *violations, const char *uid, uint32_t kinds);
+
 /* The beginning comes from the kernel, exactly: the id is the same after a restart, whenever that is. */
 bool violations_kernel_timed(enum violation_kind kind);
 
