@@ -93,6 +93,8 @@
 #define HTTP_ANSWER_S 60
 /* Bytes that wait for one reader of events; one event is at most some kB. */
 #define HTTP_STREAM_QUEUE_MAX (256u << 10)
+/* Answers that are not ready at once: each holds a page of the history. */
+#define HTTP_DEFERRED_MAX 8
 /* A silent stream says that it is alive: kubectl port-forward and proxies cut idle ones. */
 #define HTTP_STREAM_IDLE_S 15
 /* Without ?limit=; kubectl asks for as many at a time. */
@@ -196,6 +198,8 @@
 #define KUBE_STATUS_MAX (64u << 10)
 /* Texts of warnings that were logged: the server has one for each deprecated resource, of which we ask seven. */
 #define KUBE_WARNINGS_MAX 16
+/* Headers of a request besides those that every one has: what the environment may add, and two of ours. */
+#define KUBE_HEADERS_MAX (EXPORT_HEADERS_MAX + 2)
 
 /* "spec.nodeName=" and more, with a node's name of at most 253. */
 #define KUBE_SELECTOR_MAX 384

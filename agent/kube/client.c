@@ -76,11 +76,11 @@ static int set_names(struct kube_client *client)
 {
 	const struct kube_server *server = &client->server;
 	const char *name = server->tls_name ?: server->host;
-	const char *path = strchr(server->url + strlen("https://"), '/') ?: "";
+	int scheme = (int)(strstr(server->url, "://") - server->url);
 	bool v6 = strchr(name, ':'), host_v6 = strchr(server->host, ':');
 
-	if (asprintf(&client->base, "https://%s%s%s:%u%s", v6 ? "[" : "", name, v6 ? "]" : "",
-	             (unsigned int)server->port, path) < 0) {
+	if (asprintf(&client->base, "%.*s://%s%s%s:%u%s", scheme, server->url, v6 ? "[" : "", name,
+	             v6 ? "]" : "", (unsigned int)server->port, kube_server_path(server)) < 0) {
 		client->base = NULL;
 		return -ENOMEM;
 	}
@@ -107,7 +107,8 @@ static int set_up(struct kube_client *client, char error[static 512])
 	r = r ?: kick_init(&client->sweep, client->loop, on_sweep);
 	r = r ?: client_pool(client, &pool);
 	if (r < 0)
-		snprintf(error, 512, "the client of the API server: %s", strerror(-r));
+		snprintf(error, 512, "the client of %s: %s", kube_server_name(&client->server),
+		         strerror(-r));
 	return r;
 }
 
@@ -118,8 +119,9 @@ int kube_client_new(struct loop *loop, struct kube_server *server, struct kube_c
 	int r;
 
 	if (!client) {
+		snprintf(error, 512, "the client of %s: %s", kube_server_name(server),
+		         strerror(ENOMEM));
 		kube_server_clear(server);
-		snprintf(error, 512, "the client of the API server: %s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
 	client->loop = loop;

@@ -1,5 +1,5 @@
 /*
- * Requests to the API server, with credentials that rotate.
+ * Requests to a server whose credentials rotate: the API server, a collector.
  *
  * Token, certificates and authority are read again while the agent runs (kubelet
  * renews a projected token at 80 % of its life and swaps ca.crt): a request
@@ -26,11 +26,14 @@ struct kube_request {
 	const char *path;         /* with query, percent-encoded: "/api/v1/pods?watch=1" */
 	const char *accept;       /* NULL: application/json */
 	const char *content_type; /* of the body; NULL: application/json */
+	const char *const
+		*headers; /* more: "Name: value", KUBE_HEADERS_MAX at most; wiped in the end */
+	size_t n_headers;
 	const void *body;
 	size_t body_len;
 	bool stream; /* a watch: no bound on its length, keepalive, a connection of its own */
 	uint64_t timeout_ns; /* of what is no stream; 0: KUBE_TIMEOUT_NS */
-	size_t body_max; /* gathered without `write`, and of answers other than 2xx: 0: KUBE_STATUS_MAX */
+	size_t body_max; /* gathered without `write`, and of answers other than 2xx; 0: KUBE_STATUS_MAX */
 	http_open_fn opened; /* the header of status 2xx is there; may be NULL */
 	http_write_fn write; /* the body as it comes, of status 2xx, decompressed; NULL: gathered */
 	http_done_fn done;   /* once, from the loop, never from kube_client_start() */

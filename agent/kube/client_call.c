@@ -14,6 +14,20 @@
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
+/* They may say who asks. */
+static void free_headers(struct kube_request *request)
+{
+	char **lines = (char **)request->headers;
+
+	for (size_t i = 0; lines && i < request->n_headers; i++) {
+		if (lines[i])
+			explicit_bzero(lines[i], strlen(lines[i]));
+		free(lines[i]);
+	}
+	free(lines);
+	request->headers = NULL;
+}
+
 struct kube_call *client_call_free(struct kube_call *call)
 {
 	if (!call)
@@ -33,6 +47,7 @@ struct kube_call *client_call_free(struct kube_call *call)
 	free((char *)call->request.path);
 	free((char *)call->request.accept);
 	free((char *)call->request.content_type);
+	free_headers(&call->request);
 	free((void *)call->request.body);
 	free(call);
 	return NULL;
@@ -67,7 +82,7 @@ static void note_warning(struct kube_client *client, const char *text)
 	if (client->n_warned == KUBE_WARNINGS_MAX)
 		return;
 	client->warned[client->n_warned++] = hash;
-	log_warn("the API server warns", "text", text, NULL);
+	log_warn("a server warns", "server", kube_server_name(&client->server), "text", text, NULL);
 }
 
 static void on_opened(void *user)
@@ -139,7 +154,7 @@ static void fail(struct kube_call *call, enum http_error error, const char *deta
 
 /* Headers of one request; the token is cleared by who copied them, and here. */
 struct headers {
-	const char *line[4];
+	const char *line[KUBE_HEADERS_MAX + 4];
 	size_t n;
 	char *authorization, *accept, *content_type; /* owned */
 };
@@ -178,6 +193,8 @@ static int make_headers(const struct kube_call *call, struct headers *headers)
 		r = add_header(headers, &headers->authorization, "Authorization: Bearer ", token);
 	if (r == 0 && call->client->host_header)
 		headers->line[headers->n++] = call->client->host_header;
+	for (size_t i = 0; i < request->n_headers; i++)
+		headers->line[headers->n++] = request->headers[i];
 	return r;
 }
 
@@ -316,6 +333,21 @@ static int copy_text(const char **text)
 	return from && !*text ? -ENOMEM : 0;
 }
 
+static int copy_headers(const struct kube_request *from, struct kube_request *to)
+{
+	char **lines = from->n_headers ? calloc(from->n_headers, sizeof(*lines)) : NULL;
+
+	to->headers = (const char *const *)lines;
+	if (from->n_headers && !lines)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->n_headers; i++) {
+		lines[i] = strdup(from->headers[i]);
+		if (!lines[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int copy_request(const struct kube_request *from, struct kube_request *to)
 {
 	int r = 0;
@@ -327,6 +359,7 @@ static int copy_request(const struct kube_request *from, struct kube_request *to
 	r |= copy_text(&to->path);
 	r |= copy_text(&to->accept);
 	r |= copy_text(&to->content_type);
+	r |= copy_headers(from, to);
 	if (from->body) {
 		char *body = malloc(from->body_len + 1);
 
@@ -352,6 +385,8 @@ int kube_client_start(struct kube_client *client, const struct kube_request *req
 
 	if (!call)
 		return -ENOMEM;
+	if (request->n_headers > KUBE_HEADERS_MAX)
+		return -EINVAL;
 	call->client = client;
 	call->started_ns = clock_now().mono_ns;
 	r = copy_request(request, &call->request);

@@ -21,7 +21,7 @@ struct kube_client {
 	struct loop *loop;
 	struct kube_server server;
 	struct kube_credentials credentials;
-	char *base;                /* "https://NAME:PORT/PATH", with the name that is verified */
+	char *base;                /* the server's URL, with the name that is verified */
 	char *host_header;         /* NULL: the URL says it */
 	struct client_pool *pools; /* the newest first */
 	struct kick sweep;         /* a pool may have no more calls */

@@ -224,14 +224,14 @@ void kube_credentials_reread(struct kube_credentials *credentials, uint64_t now_
 		if (renew(credentials, (enum group)i, error) == 0)
 			continue;
 		credentials->errors++;
-		log_warn("credentials of the API server cannot be read; the old ones stay", "error",
-		         error, NULL);
+		log_warn("credentials cannot be read; the old ones stay", "server",
+		         kube_server_name(credentials->server), "error", error, NULL);
 		snprintf(credentials->last_error, sizeof(credentials->last_error), "%.159s", error);
 	}
 	if (credentials->generation == before)
 		return;
 	credentials->renewed++;
-	log_info("credentials of the API server were renewed", NULL);
+	log_info("credentials were renewed", "server", kube_server_name(credentials->server), NULL);
 }
 
 void kube_credentials_refresh(struct kube_credentials *credentials, uint64_t now_ns)

@@ -1,5 +1,5 @@
 /*
- * What a request to the API server is made with, as the files have it now.
+ * What a request to a server is made with, as the files have it now.
  *
  * Read again by whoever asks for it; a file that is gone, empty or half
  * written changes nothing. Files of a volume change by a link's swap, so they are

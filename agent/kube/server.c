@@ -9,6 +9,9 @@
 
 #define HOST_MAX 253
 #define PORT_DEFAULT 443
+#define PORT_PLAIN 80
+
+static const char secure[] = "https://", plain[] = "http://";
 
 static char *join(const char *folder, const char *name)
 {
@@ -48,8 +51,8 @@ bool kube_server_is_host(const char *host)
 }
 
 /* `path` begins with a slash or is empty, and has none at its end. */
-static int set_place(struct kube_server *server, const char *host, uint16_t port, const char *path,
-                     size_t path_len)
+static int set_place(struct kube_server *server, const char *scheme, const char *host,
+                     uint16_t port, const char *path, size_t path_len)
 {
 	bool bracketed = strchr(host, ':');
 
@@ -57,7 +60,7 @@ static int set_place(struct kube_server *server, const char *host, uint16_t port
 	server->port = port;
 	server->has_address = ip_parse(host, &server->address) == 0;
 	if (!server->host ||
-	    asprintf(&server->url, "https://%s%s%s:%u%.*s", bracketed ? "[" : "", host,
+	    asprintf(&server->url, "%s%s%s%s:%u%.*s", scheme, bracketed ? "[" : "", host,
 	             bracketed ? "]" : "", (unsigned int)port, (int)path_len, path) < 0) {
 		server->url = NULL;
 		return -ENOMEM;
@@ -94,15 +97,24 @@ static int parse_port(const char *text, size_t len, uint16_t *out)
 	return 0;
 }
 
-/* "https://HOST[:PORT][/PATH]" and nothing else. */
+const char *kube_server_name(const struct kube_server *server)
+{
+	return server->name ?: "the API server";
+}
+
+const char *kube_server_path(const struct kube_server *server)
+{
+	return strchr(strstr(server->url, "://") + 3, '/') ?: "";
+}
+
 int kube_server_set_url(struct kube_server *server, const char *url)
 {
-	static const char scheme[] = "https://";
 	static const char path_letters[] = "abcdefghijklmnopqrstuvwxyz"
 					   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/%:";
 	char host[HOST_MAX + 1];
-	uint16_t port = PORT_DEFAULT;
-	const char *rest;
+	bool in_clear = server->plain && strncmp(url, plain, strlen(plain)) == 0;
+	const char *scheme = in_clear ? plain : secure, *rest;
+	uint16_t port = in_clear ? PORT_PLAIN : PORT_DEFAULT;
 	size_t len;
 
 	if (strncmp(url, scheme, strlen(scheme)) != 0 ||
@@ -119,7 +131,7 @@ int kube_server_set_url(struct kube_server *server, const char *url)
 		return -EINVAL;
 	while (len > 0 && rest[len - 1] == '/')
 		len--;
-	return set_place(server, host, port, rest, len);
+	return set_place(server, scheme, host, port, rest, len);
 }
 
 /* In a pod */
@@ -145,7 +157,7 @@ int kube_server_in_cluster(struct kube_server *out, char error[static 512])
 	if (!port_text || parse_port(port_text, strlen(port_text), &port) < 0)
 		return fail_environment(error, "KUBERNETES_SERVICE_PORT", "a port");
 
-	r = set_place(&server, host, port, "", 0);
+	r = set_place(&server, secure, host, port, "", 0);
 	server.file[KUBE_FILE_CA] = join(KUBE_SERVICE_ACCOUNT_DIRECTORY, "ca.crt");
 	server.file[KUBE_FILE_TOKEN] = join(KUBE_SERVICE_ACCOUNT_DIRECTORY, "token");
 	if (r < 0 || !server.file[KUBE_FILE_CA] || !server.file[KUBE_FILE_TOKEN]) {

@@ -6,6 +6,9 @@
  * switch the verification off (exec, auth-provider, insecure-skip-tls-verify) is
  * refused with a sentence: the agent is nothing that should do it. Plain http is
  * refused, too.
+ *
+ * Another server whose credentials rotate is described by the same struct, filled in by hand: its
+ * `name`, perhaps `plain`, kube_server_set_url(), its files.
  */
 #pragma once
 
@@ -28,7 +31,9 @@ enum kube_file {
 };
 
 struct kube_server {
-	char *url; /* owned, as every pointer here; "https://10.0.0.1:443", without a slash at the end */
+	const char *name; /* for people, constant; NULL: "the API server" */
+	bool plain;       /* http is taken, too: nobody is verified then, and no file is used */
+	char *url; /* owned, as every pointer below; "https://10.0.0.1:443", without a slash at the end */
 	char *host; /* as in the URL, without brackets */
 	uint16_t port;
 	bool has_address; /* the host is a literal address: */
@@ -44,9 +49,15 @@ int kube_server_load(const char *kubeconfig, struct kube_server *out, char error
 /* The same of bytes; `path` names them and gives the folder of relative files. */
 int kube_server_parse(const char *data, size_t len, const char *path, struct kube_server *out,
                       char error[static 512]);
-/* "https://HOST[:PORT][/PATH]" and nothing else: url, host, port and address; -EINVAL, -ENOMEM. */
+/*
+ * "https://HOST[:PORT][/PATH]" and nothing else, or the same with http:// where it is
+ * `plain`: url, host, port and address; -EINVAL, -ENOMEM.
+ */
 int kube_server_set_url(struct kube_server *server, const char *url);
 /* An address, or a name as resolvers take it. */
 bool kube_server_is_host(const char *host);
+const char *kube_server_name(const struct kube_server *server);
+/* Where the URL's path begins; "": it has none. */
+const char *kube_server_path(const struct kube_server *server);
 /* Tokens and keys are cleared from memory. */
 void kube_server_clear(struct kube_server *server);

@@ -273,6 +273,36 @@ static void sends_who_it_is(void **state)
 	assert_int_equal(kube_client_stats(setup->client).requests, 2);
 }
 
+static void sends_more_headers(void **state)
+{
+	char text[] = "X-Scope-OrgID: tenant-1", other[] = "User-Agent: another/1";
+	const char *const lines[] = { text, other }, *many[KUBE_HEADERS_MAX + 1];
+	struct kube_request request = {
+		.path = "/", .headers = lines, .n_headers = 2, .done = on_done, .user = *state
+	};
+	struct setup *setup = *state;
+
+	connect_to(setup, "127.0.0.1", NULL, false);
+	assert_int_equal(kube_client_start(setup->client, &request, &setup->call), 0);
+	memset(text, 'x', sizeof(text) - 1); /* they were copied */
+	memset(other, 'x', sizeof(other) - 1);
+	fake_loop_run(setup->loop);
+	expect(setup, 200);
+	has(setup, "\"x-scope-orgid\": \"tenant-1\"");
+	has(setup, "\"user-agent\": \"another/1\"");
+	assert_null(strstr(setup->body, "egress-verifier"));
+
+	for (size_t i = 0; i <= KUBE_HEADERS_MAX; i++)
+		many[i] = "X: y";
+	request.headers = many;
+	request.n_headers = KUBE_HEADERS_MAX;
+	assert_int_equal(kube_client_start(setup->client, &request, &setup->call), 0);
+	fake_loop_run(setup->loop);
+	expect(setup, 200);
+	request.n_headers++;
+	assert_int_equal(kube_client_start(setup->client, &request, &setup->call), -EINVAL);
+}
+
 static void takes_a_new_token(void **state)
 {
 	struct setup *setup = *state;
@@ -656,21 +686,14 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(sends_who_it_is),
-		TEST(takes_a_new_token),
-		TEST(repeats_once_with_a_new_token),
-		TEST(takes_a_new_authority),
-		TEST(reads_again_whom_to_believe),
-		TEST(shows_its_certificate),
-		TEST(believes_nobody_else),
-		TEST(unpacks_within_bounds),
-		TEST(streams_packed_events),
-		TEST(tells_refusals),
-		TEST(tells_of_a_warning_once),
-		TEST(finds_a_name),
-		TEST(asks_for_its_sockets),
-		TEST(ends_without_a_word),
-		TEST(needs_good_credentials),
+		TEST(sends_who_it_is),       TEST(sends_more_headers),
+		TEST(takes_a_new_token),     TEST(repeats_once_with_a_new_token),
+		TEST(takes_a_new_authority), TEST(reads_again_whom_to_believe),
+		TEST(shows_its_certificate), TEST(believes_nobody_else),
+		TEST(unpacks_within_bounds), TEST(streams_packed_events),
+		TEST(tells_refusals),        TEST(tells_of_a_warning_once),
+		TEST(finds_a_name),          TEST(asks_for_its_sockets),
+		TEST(ends_without_a_word),   TEST(needs_good_credentials),
 	};
 
 	return cmocka_run_group_tests(tests, make_files, remove_files);

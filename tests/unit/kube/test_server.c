@@ -80,6 +80,38 @@ static void reads_urls(void **state)
 	}
 }
 
+/* Of another server than the API server, by who says so. */
+static void reads_plain_urls(void **state)
+{
+	static const struct {
+		const char *text, *url, *path; /* url NULL: refused */
+		uint16_t port;
+	} rows[] = {
+		{ "http://10.0.0.1", "http://10.0.0.1:80", "", 80 },
+		{ "http://[fd00::1]:4318/a/b/", "http://[fd00::1]:4318/a/b", "/a/b", 4318 },
+		{ "https://collector", "https://collector:443", "", 443 },
+		{ "http://user@a", NULL, NULL, 0 },
+		{ "httpx://a", NULL, NULL, 0 },
+		{ "http:///a", NULL, NULL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct kube_server server = { .name = "a collector", .plain = true };
+		int r = kube_server_set_url(&server, rows[i].text);
+
+		if (r != (rows[i].url ? 0 : -EINVAL))
+			fail_msg("%s: %d", rows[i].text, r);
+		same_text(server.url, rows[i].url);
+		if (r == 0)
+			assert_string_equal(kube_server_path(&server), rows[i].path);
+		assert_int_equal(server.port, rows[i].port);
+		assert_string_equal(kube_server_name(&server), "a collector");
+		kube_server_clear(&server);
+		assert_string_equal(kube_server_name(&server), "the API server");
+	}
+}
+
 static void knows_its_cluster(void **state)
 {
 	static const struct {
@@ -255,9 +287,9 @@ static void says_what_is_missing(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_urls),           cmocka_unit_test(knows_its_cluster),
-		cmocka_unit_test(reads_kubeconfigs),    cmocka_unit_test(refuses_kubeconfigs),
-		cmocka_unit_test(says_what_is_missing),
+		cmocka_unit_test(reads_urls),          cmocka_unit_test(reads_plain_urls),
+		cmocka_unit_test(knows_its_cluster),   cmocka_unit_test(reads_kubeconfigs),
+		cmocka_unit_test(refuses_kubeconfigs), cmocka_unit_test(says_what_is_missing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
