@@ -2,7 +2,7 @@
 FROM debian:trixie-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc make pkg-config clang bpftool libc6-dev \
 	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev libmnl-dev \
-	libseccomp-dev libsqlite3-dev uthash-dev ca-certificates && rm -rf /var/lib/apt/lists/*
+	libseccomp-dev libsqlite3-dev zlib1g-dev uthash-dev ca-certificates && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Makefile ./
 COPY agent agent

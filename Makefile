@@ -19,7 +19,7 @@ PYTHON ?= /usr/bin/python3
 VERSION ?= 0.1.0
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-LIBS := libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl libseccomp sqlite3
+LIBS := libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl libseccomp sqlite3 zlib
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 CFLAGS ?= -O2 -g
 CPPFLAGS += -std=gnu11 -D_GNU_SOURCE -Iagent -I. -I$(BUILD) -MMD -MP

@@ -6,7 +6,7 @@
 set -eu
 packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	libbpf-dev libcurl4-openssl-dev libc-ares-dev libjson-c-dev libmicrohttpd-dev libyaml-dev
-	libmnl-dev libseccomp-dev libsqlite3-dev libcmocka-dev uthash-dev
+	libmnl-dev libseccomp-dev libsqlite3-dev zlib1g-dev libcmocka-dev uthash-dev
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
 image='buildah debootstrap'

@@ -80,6 +80,7 @@ verdict 'libcurl has one user' only_in '<curl/' 'agent/io/http_client.c' 'agent/
 verdict 'c-ares has one user' only_in '<ares' 'agent/io/dns_client.c'
 verdict 'libmicrohttpd has one user' only_in '<microhttpd' 'agent/io/http_*'
 verdict 'libyaml has one user' only_in '<yaml\.h>' 'agent/io/yaml.c'
+verdict 'zlib has one user' only_in '<zlib\.h>' 'agent/io/gzip.c'
 verdict 'libmnl has one user' only_in '<libmnl/' 'agent/io/netlink*' 'agent/io/wireguard*'
 verdict 'network namespaces are entered in one place' only_in '(^|[^a-z_])setns\([a-z_>.-]+,' 'agent/io/netns.c'
 verdict 'libseccomp has one user' only_in '<seccomp\.h>' 'agent/broker/seccomp.c'
