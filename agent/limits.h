@@ -245,9 +245,9 @@
 #define HEAP_BLOCK_MAX (128u << 10)
 
 /* Where the agent may connect to from the node's own namespace: every echo by TCP or UDP, and its name servers by both. */
-#define BROKER_DESTINATIONS_MAX (4 * ECHOES_MAX + 16)
-/* A kubeconfig, and authority, token, certificate and key that it names. */
-#define BROKER_FILES_MAX 5
+#define BROKER_DESTINATIONS_MAX (4 * ECHOES_MAX + 18)
+/* A kubeconfig, and authority, token, certificate and key that it names; of the collector authority, certificate and key, for logs and metrics. */
+#define BROKER_FILES_MAX 11
 /* To load the programs takes a second on a slow node, an attachment 20 ms; a broker that takes longer is lost. */
 #define BROKER_TIMEOUT_NS (20ULL * 1000000000ULL)
 /* From SIGTERM to SIGKILL: the last report and the packet programs' last counts are taken meanwhile. */
@@ -344,6 +344,8 @@
 /* Of an answer, as the specification says; of its message, what is logged. */
 #define EXPORT_ANSWER_MAX (4u << 20)
 #define EXPORT_MESSAGE_MAX 256
+/* Of it, what is parsed: read, JSON takes fifty times its bytes. The Collector reads no more of an answer either. */
+#define EXPORT_ANSWER_JSON_MAX (64u << 10)
 /* Changes of one moment go together. */
 #define EXPORT_DELAY_NS (50ULL * 1000000ULL)
 /* Between tries: doubled, each drawn from half to one and a half of it; what a Retry-After may ask for. */

@@ -135,8 +135,13 @@ int server_on_tick(struct timer *timer)
 			keep_alive(c->stream, now);
 		if (now < c->deadline_ns)
 			continue;
-		c->deadline_ns = UINT64_MAX;
 		server->stats.timed_out++;
+		if (c->deferred && c->deferred->suspended) {
+			c->deadline_ns = server_deadline(server->options.answer_s);
+			http_deferred_expire(c->deferred);
+			continue;
+		}
+		c->deadline_ns = UINT64_MAX;
 		server_connection_cut(c);
 	}
 	if (!server->connections && !server->paused)

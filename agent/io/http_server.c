@@ -68,97 +68,6 @@ void server_wake(struct http_connection *connection)
 	(void)run_soon(connection->server);
 }
 
-/*
- * Content of a stream. Suspended while there is nothing to say: answering 0
- * alone would make libmicrohttpd ask again at once, forever.
- */
-static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
-{
-	struct http_stream *stream = cls;
-	size_t n;
-
-	(void)pos;
-	if (stream->cut)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	n = http_stream_take(stream, out, max);
-	if (n == 0) {
-		stream->suspended = true;
-		MHD_suspend_connection(stream->connection->mhd);
-	}
-	return (ssize_t)n;
-}
-
-/* Answers */
-
-void http_server_header(struct http_server_response *response, const char *name, const char *value)
-{
-	if (response->n_headers < HTTP_RESPONSE_HEADERS_MAX)
-		response->headers[response->n_headers++] = (struct http_header){ name, value };
-}
-
-static void add_header(struct MHD_Response *response, const char *name, const char *value)
-{
-	/* Fails only without memory, or for a line break that no value of ours has. */
-	if (MHD_add_response_header(response, name, value) != MHD_YES)
-		log_warn("http header left out", "name", name, NULL);
-}
-
-static enum MHD_Result queue(struct http_connection *connection, unsigned int status,
-                             struct MHD_Response *response)
-{
-	enum MHD_Result r;
-
-	add_header(response, "X-Content-Type-Options", "nosniff");
-	r = MHD_queue_response(connection->mhd, status, response);
-	MHD_destroy_response(response);
-	return r;
-}
-
-/* Bodies as RFC 9457 wants them. */
-static enum MHD_Result refuse(struct http_connection *connection,
-                              const struct http_refusal *refusal)
-{
-	struct MHD_Response *response;
-	char body[384];
-	int len;
-
-	len = snprintf(
-		body, sizeof(body),
-		"{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":\"%s\"}",
-		refusal->title, refusal->status, refusal->detail);
-	response = MHD_create_response_from_buffer((size_t)len, body, MHD_RESPMEM_MUST_COPY);
-	if (!response)
-		return MHD_NO;
-	add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/problem+json");
-	if (refusal->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-		add_header(response, MHD_HTTP_HEADER_ALLOW,
-		           connection->server->options.post ? "GET, HEAD, POST" : "GET, HEAD");
-	return queue(connection, refusal->status, response);
-}
-
-static enum MHD_Result answer(struct http_connection *connection, struct http_server_response *from)
-{
-	struct MHD_Response *response;
-
-	if (connection->stream) {
-		connection->deadline_ns = UINT64_MAX;
-		response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, stream_read,
-		                                             connection->stream, NULL);
-	} else {
-		response = MHD_create_response_from_buffer(from->body.len, from->body.data,
-		                                           MHD_RESPMEM_MUST_FREE);
-		if (response)
-			from->body = (struct buf){ 0 };
-	}
-	if (!response)
-		return MHD_NO;
-	if (from->content_type)
-		add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, from->content_type);
-	for (size_t i = 0; i < from->n_headers; i++)
-		add_header(response, from->headers[i].name, from->headers[i].value);
-	return queue(connection, from->status, response);
-}
-
 /* Requests */
 
 static enum MHD_Result on_param(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -219,25 +128,7 @@ static enum MHD_Result begin(struct http_connection *connection, const char *url
 	connection->begun = true;
 	connection->server->stats.requests++;
 	refusal = http_check(&head);
-	return refusal ? refuse(connection, refusal) : MHD_YES;
-}
-
-static enum MHD_Result respond(struct http_connection *connection, const char *path, int error,
-                               struct http_server_response *response)
-{
-	static const struct http_refusal failed = {
-		500,
-		"Internal Server Error",
-		"the answer could not be made",
-	};
-
-	if (error == 0)
-		error = response->body.error;
-	if (error == 0)
-		return answer(connection, response);
-
-	log_warn("http answer failed", "path", path, "error", strerror(-error), NULL);
-	return connection->stream ? MHD_NO : refuse(connection, &failed);
+	return !refusal || server_refuse(connection, refusal) ? MHD_YES : MHD_NO;
 }
 
 static enum MHD_Result handle(struct http_connection *connection, const char *url,
@@ -260,17 +151,17 @@ static enum MHD_Result handle(struct http_connection *connection, const char *ur
 		.connection = connection,
 	};
 	struct http_server_response response = { .status = 200, .body = BUF_INIT(HTTP_ANSWER_MAX) };
-	enum MHD_Result result;
+	bool answered;
 
 	if (MHD_get_connection_values(connection->mhd, MHD_GET_ARGUMENT_KIND, NULL, NULL) >
 	    HTTP_PARAMS_MAX)
-		return refuse(connection, &many);
+		return server_refuse(connection, &many) ? MHD_YES : MHD_NO;
 	MHD_get_connection_values(connection->mhd, MHD_GET_ARGUMENT_KIND, on_param, &request);
 
-	result = respond(connection, url, options->handler(options->user, &request, &response),
-	                 &response);
+	answered = server_respond(connection, url,
+	                          options->handler(options->user, &request, &response), &response);
 	buf_clear(&response.body); /* unless the answer took it */
-	return result;
+	return answered ? MHD_YES : MHD_NO;
 }
 
 /* libmicrohttpd's order: the request target, the head, parts of the body, the end. */
@@ -309,6 +200,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		return connection->body_len > HTTP_BODY_MAX ? MHD_NO : MHD_YES;
 	}
 	connection->deadline_ns = server_deadline(server->options.answer_s);
+	if (connection->deferred)
+		return server_go_on(connection) ? MHD_YES : MHD_NO;
 	return handle(connection, url, method);
 }
 
@@ -325,6 +218,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
 		return;
 	if (connection->stream)
 		http_stream_free(connection->stream);
+	if (connection->deferred)
+		http_deferred_free(connection->deferred);
 	connection->deadline_ns = server_deadline(server->options.request_s);
 }
 
@@ -435,9 +330,12 @@ struct http_server *http_server_free(struct http_server *server)
 	server_close_listeners(server);
 	loop_remove(&server->events);
 	/* libmicrohttpd ends the process when it is stopped with suspended connections. */
-	for (struct http_connection *c = server->connections; c; c = c->next)
+	for (struct http_connection *c = server->connections; c; c = c->next) {
 		if (c->stream)
 			http_stream_cut(c->stream);
+		if (c->deferred)
+			http_deferred_abandon(c->deferred);
+	}
 	if (server->daemon)
 		MHD_stop_daemon(server->daemon);
 	while (server->connections)

@@ -1,6 +1,6 @@
 /*
- * HTTP/1.1 server on the loop, for small answers that are ready at once, and
- * for streams of events.
+ * HTTP/1.1 server on the loop, for small answers, ready at once or a little
+ * later, and for streams of events.
  *
  * Accepts by itself and hands connections to libmicrohttpd, so that every bound
  * is ours: connections in all and per peer, bytes of a request, time until a
@@ -21,6 +21,7 @@
 
 struct http_server;
 struct http_stream;
+struct http_deferred;
 struct http_connection;
 
 struct http_param {
@@ -39,7 +40,8 @@ struct http_server_request {
 	struct listener_peer peer;
 	int scope; /* as given to http_server_listen() */
 	struct http_connection
-		*connection; /* for http_server_stream(); NULL in tests of handlers */
+		*connection; /* for http_server_stream() and http_server_defer(); NULL in
+		                tests of handlers */
 };
 
 struct http_header {
@@ -106,14 +108,27 @@ int http_stream_send(struct http_stream *stream, const char *data, size_t len);
 /* Its user goes away: cut off, no closed(). */
 void http_stream_abandon(struct http_stream *stream);
 
+/*
+ * From a handler that then returns 0: its response is dropped, the answer comes by
+ * http_deferred_answer(). gone() comes once instead when nobody waits for it any more: the client left, or
+ * the time for an answer (answer_s) is over and it got a 503. After either of them `out` is no more. When the
+ * server goes neither comes. -EBUSY past HTTP_DEFERRED_MAX.
+ */
+typedef void (*http_deferred_fn)(void *user);
+int http_server_defer(const struct http_server_request *request, http_deferred_fn gone, void *user,
+                      struct http_deferred **out);
+/* Takes the body; everything else is borrowed for the call. Also from within the handler. */
+void http_deferred_answer(struct http_deferred *deferred, struct http_server_response *response);
+
 struct http_server_stats {
 	uint64_t accepted, requests;
-	uint64_t refused_peer;             /* closed at once: too many of one peer */
-	uint64_t paused;                   /* times that no connection was free, or no descriptor */
-	uint64_t timed_out;                /* request or answer took too long */
-	uint64_t streams_refused;          /* past the bound of streams */
-	uint64_t streams_dropped;          /* did not read */
-	unsigned int connections, streams; /* now */
+	uint64_t refused_peer;     /* closed at once: too many of one peer */
+	uint64_t paused;           /* times that no connection was free, or no descriptor */
+	uint64_t timed_out;        /* request or answer took too long */
+	uint64_t streams_refused;  /* past the bound of streams */
+	uint64_t streams_dropped;  /* did not read */
+	uint64_t deferred_refused; /* past the bound of answers that come later */
+	unsigned int connections, streams, deferred; /* now */
 };
 struct http_server_stats http_server_stats(const struct http_server *server);
 const char *http_server_version(void); /* of libmicrohttpd */

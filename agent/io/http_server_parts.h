@@ -1,7 +1,8 @@
 /*
  * Inside of the HTTP server: what its parts share. http_accept.c knows
- * listeners, connections and their deadlines, http_stream.c queues of events;
- * http_server.c alone knows libmicrohttpd.
+ * listeners, connections and their deadlines, http_stream.c queues of events,
+ * http_deferred.c answers that come later; http_server.c and http_answer.c
+ * alone know libmicrohttpd.
  */
 #pragma once
 
@@ -10,6 +11,8 @@
 
 struct MHD_Connection;
 struct MHD_Daemon;
+struct MHD_Response;
+struct http_refusal;
 
 /* http.listen and http.metrics */
 #define SERVER_LISTENERS_MAX (2 * LISTENERS_MAX)
@@ -26,6 +29,7 @@ struct http_connection {
 	size_t target_len, body_len;
 	uint64_t deadline_ns; /* UINT64_MAX: a stream */
 	struct http_stream *stream;
+	struct http_deferred *deferred;
 };
 
 struct http_stream {
@@ -37,6 +41,23 @@ struct http_stream {
 	const char *idle;
 	uint64_t idle_ns; /* when it is due */
 	http_stream_fn closed;
+	void *user;
+};
+
+struct http_deferred {
+	struct http_connection *connection;
+	struct loop_source monitor; /* as of a stream */
+	enum {
+		DEFERRED_WAITS,
+		DEFERRED_READY,
+		DEFERRED_LATE,   /* answered with 503 */
+		DEFERRED_FAILED, /* with 500 */
+		DEFERRED_GONE,   /* not at all */
+	} state;
+	struct MHD_Response *response; /* when it is ready; owned */
+	uint16_t status;
+	bool suspended;
+	http_deferred_fn gone;
 	void *user;
 };
 
@@ -77,8 +98,26 @@ void server_close_listeners(struct http_server *server);
 /* http_server.c */
 /* Takes the descriptor, also when it fails. */
 int server_add(struct http_server *server, int fd);
-/* Of a suspended stream. */
+/* Of a suspended connection. */
 void server_wake(struct http_connection *connection);
+
+/* http_answer.c */
+/* false: the connection is to be closed. */
+bool server_refuse(struct http_connection *connection, const struct http_refusal *refusal);
+bool server_respond(struct http_connection *connection, const char *path, int error,
+                    struct http_server_response *response);
+/* In the handler, and again whenever the connection was resumed: what there is by now. */
+bool server_go_on(struct http_connection *connection);
+/* Ready to be sent, with its body; NULL: no memory. */
+struct MHD_Response *server_response(struct http_server_response *from);
+void server_response_free(struct MHD_Response *response);
+
+/* http_deferred.c */
+/* The time is over. */
+void http_deferred_expire(struct http_deferred *deferred);
+/* The server goes. */
+void http_deferred_abandon(struct http_deferred *deferred);
+void http_deferred_free(struct http_deferred *deferred);
 
 /* http_stream.c */
 size_t http_stream_take(struct http_stream *stream, char *out, size_t max);

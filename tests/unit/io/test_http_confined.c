@@ -2,6 +2,8 @@
 
 #include <signal.h>
 
+#include "base/clock.h"
+#include "base/timer.h"
 #include "confined.h"
 #include "io/http_server.h"
 
@@ -25,6 +27,25 @@ static void on_closed(void *user, struct http_stream *stream)
 	(void)stream;
 }
 
+static struct timer later = TIMER_INIT;
+static struct http_deferred *deferred;
+
+static int on_later(struct timer *timer)
+{
+	struct http_server_response response = { .status = 200, .body = BUF_INIT(16) };
+
+	(void)timer;
+	buf_text(&response.body, "at last");
+	http_deferred_answer(deferred, &response);
+	return 0;
+}
+
+static void on_gone(void *user)
+{
+	(void)user;
+	check(timer_stop(&later) == 0);
+}
+
 static int handler(void *user, const struct http_server_request *request,
                    struct http_server_response *response)
 {
@@ -38,6 +59,10 @@ static int handler(void *user, const struct http_server_request *request,
 	if (strcmp(request->path, "/stream") == 0) {
 		check(http_server_stream(request, ":\n\n", on_closed, NULL, &stream) == 0);
 		return http_stream_send(stream, "event\n\n", 7);
+	}
+	if (strcmp(request->path, "/later") == 0) {
+		check(http_server_defer(request, on_gone, NULL, &deferred) == 0);
+		return timer_set(&later, NSEC_PER_MSEC, 0);
 	}
 	if (strcmp(request->path, "/unchanged") == 0) {
 		response->status = 304;
@@ -90,6 +115,7 @@ static void serve(int fd, bool confined)
 		try_sendmsg();
 	}
 	check(loop_new(&loop) == 0);
+	check(timer_init(&later, loop, on_later) == 0);
 	check(http_server_new(loop, &options, &server) == 0);
 	check(http_server_listen(server, "127.0.0.1:0", 0) == 0);
 	if (!confined)
@@ -178,6 +204,8 @@ static void a_confined_server_says_the_same(void **state)
 		{ "HEAD /big HTTP/1.1\r\n" HOST, "HTTP/1.1 200", NULL },
 		{ "GET /unchanged HTTP/1.1\r\n" HOST, "HTTP/1.1 304", NULL },
 		{ "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200", "event\n\n" },
+		{ "GET /later HTTP/1.1\r\n" HOST, "HTTP/1.1 200", NULL },
+		{ "HEAD /later HTTP/1.1\r\n" HOST, "HTTP/1.1 200", NULL },
 		{ "GET /fail HTTP/1.1\r\n" HOST, "HTTP/1.1 500", NULL },
 		{ "POST / HTTP/1.1\r\n" HOST, "HTTP/1.1 405", NULL },
 		/* libmicrohttpd's own words */
