@@ -88,11 +88,11 @@ struct spool_message {
 };
 
 /* A message is at most this long: a row or two with the largest bodies. */
-#define SPOOL_MESSAGE_MAX (sizeof(struct spool_message) + SPOOL_ROWS_MAX * 128 + SPOOL_BODY_MAX)
+#define SPOOL_MESSAGE_MAX (sizeof(struct spool_message) + SPOOL_ROWS_MAX * 128 + 2 * SPOOL_BODY_MAX)
 
 /*
- * Appends message and rows as they go over the socket, in a buffer of SPOOL_MESSAGE_MAX: *len.
- * -EMSGSIZE: they do not fit.
+ * Message and rows as they go over the socket, into a buffer of SPOOL_MESSAGE_MAX: *len bytes of it.
+ * -EMSGSIZE: they do not fit, or their number is none that such a message has.
  */
 int spool_message_write(const struct spool_message *message, const struct spool_row *rows,
                         char *out, size_t *len);
