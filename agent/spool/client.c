@@ -1,0 +1,520 @@
+#include "spool/client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Messages read in one turn of the loop; other sources are to be heard, too. */
+#define TURN_MAX 64
+
+/* What the socket did not take yet. */
+struct waiting {
+	struct waiting *next;
+	size_t len;
+	char data[];
+};
+
+enum which { LOAD, READ, HISTORY, REMOVE, _WHICH_MAX };
+
+/* Asked, and not answered to the end. */
+struct question {
+	bool asked;
+	uint64_t token;
+	spool_row_fn row; /* NULL: nobody wants them any more */
+	spool_end_fn end;
+	void *user;
+	uint32_t left;  /* rows that may still come */
+	int64_t newest; /* of READ: what came is after this */
+};
+
+struct spool_client {
+	struct loop_source source;
+	struct spool_events events;
+	struct question questions[_WHICH_MAX];
+	struct waiting *first, **last;
+	uint64_t token, put, kept; /* newest: given, of a PUT, told to be kept */
+	int64_t owed;              /* of DONE, when there was no memory to say it */
+	uint32_t watched;          /* events */
+	int fd, error;             /* owned; why nothing more can be said */
+	struct spool_client_stats stats;
+	char in[SPOOL_MESSAGE_MAX + 1], out[SPOOL_MESSAGE_MAX];
+};
+
+static void drop_waiting(struct spool_client *client)
+{
+	while (client->first) {
+		struct waiting *gone = client->first;
+
+		client->first = gone->next;
+		free(gone);
+	}
+	client->last = &client->first;
+	client->stats.queued_bytes = 0;
+}
+
+static bool is_closed(int error)
+{
+	return error == EPIPE || error == ECONNRESET || error == ENOTCONN;
+}
+
+/* Saying */
+
+/* -EAGAIN: there is no room, or no memory for it in the kernel. */
+static int send_now(struct spool_client *client, const char *data, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = send(client->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return 0;
+	if (is_closed(errno))
+		return -EPIPE;
+	return errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
+}
+
+static int watch(struct spool_client *client)
+{
+	uint32_t wanted = EPOLLIN | (client->first ? EPOLLOUT : 0);
+	int r;
+
+	if (!client->source.loop || wanted == client->watched)
+		return 0;
+	r = loop_modify(&client->source, wanted);
+	if (r == 0)
+		client->watched = wanted;
+	return r;
+}
+
+static int flush(struct spool_client *client)
+{
+	int r = 0;
+
+	while (client->first) {
+		struct waiting *next = client->first;
+
+		r = send_now(client, next->data, next->len);
+		if (r < 0)
+			break;
+		client->stats.queued_bytes -= sizeof(*next) + next->len;
+		client->first = next->next;
+		if (!client->first)
+			client->last = &client->first;
+		free(next);
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+static int queue(struct spool_client *client, size_t len, bool bounded)
+{
+	struct waiting *added;
+
+	if (bounded && client->stats.queued_bytes + sizeof(*added) + len > SPOOL_QUEUE_BYTES_MAX)
+		return -ENOBUFS;
+	added = malloc(sizeof(*added) + len);
+	if (!added)
+		return -ENOMEM;
+	added->next = NULL;
+	added->len = len;
+	memcpy(added->data, client->out, len);
+	*client->last = added;
+	client->last = &added->next;
+	client->stats.queued_bytes += sizeof(*added) + len;
+	return watch(client);
+}
+
+/* Rows are bounded; questions are by being few. With the next token, which is taken only then. */
+static int say(struct spool_client *client, struct spool_message *message,
+               const struct spool_row *rows)
+{
+	size_t len;
+	int r;
+
+	if (client->error < 0)
+		return client->error;
+	message->token = client->token + 1;
+	r = spool_message_write(message, rows, client->out, &len);
+	if (r < 0)
+		return r;
+	r = client->first ? -EAGAIN : send_now(client, client->out, len);
+	if (r == -EAGAIN)
+		r = queue(client, len, message->kind == SPOOL_PUT);
+	if (r == 0)
+		client->token = message->token;
+	return r;
+}
+
+static void settle(struct spool_client *client)
+{
+	struct spool_message message = { .kind = SPOOL_DONE, .after = client->owed };
+
+	if (client->owed > 0 && say(client, &message, NULL) == 0)
+		client->owed = 0;
+}
+
+/* Hearing */
+
+static struct question *find(struct spool_client *client, uint64_t token, enum which *which)
+{
+	for (size_t i = 0; i < _WHICH_MAX; i++)
+		if (client->questions[i].asked && client->questions[i].token == token) {
+			*which = (enum which)i;
+			return &client->questions[i];
+		}
+	return NULL;
+}
+
+static bool is_expected(struct question *question, enum which which, const struct spool_row *row)
+{
+	if (!row->body || question->left == 0)
+		return false;
+	question->left--;
+	switch (which) {
+	case LOAD:
+		return row->table == SPOOL_VIOLATION || row->table == SPOOL_SUBJECT;
+	case HISTORY:
+		return row->table == SPOOL_VIOLATION;
+	case READ:
+		if (row->table != SPOOL_RECORD || row->number <= question->newest)
+			return false;
+		question->newest = row->number;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int on_rows(struct spool_client *client, const struct spool_message *message,
+                   const struct spool_row *rows)
+{
+	enum which which;
+	struct question *question = find(client, message->token, &which);
+
+	if (!question)
+		return -EPROTO;
+	for (uint32_t i = 0; i < message->n_rows; i++) {
+		if (!is_expected(question, which, &rows[i]))
+			return -EPROTO;
+		if (question->row)
+			question->row(question->user, &rows[i]);
+	}
+	return 0;
+}
+
+/* It may ask the next one already. */
+static void finish(struct question *question, int r, bool more)
+{
+	struct question finished = *question;
+
+	*question = (struct question){ 0 };
+	if (finished.asked && finished.end)
+		finished.end(finished.user, r, more);
+}
+
+static int on_end(struct spool_client *client, const struct spool_message *message)
+{
+	enum which which;
+	struct question *question = find(client, message->token, &which);
+
+	if (!question)
+		return -EPROTO;
+	client->stats.state = message->state;
+	finish(question, 0, message->more);
+	return 0;
+}
+
+static int on_kept(struct spool_client *client, const struct spool_message *message)
+{
+	if (message->token > client->put || message->token < client->kept)
+		return -EPROTO;
+	client->stats.state = message->state;
+	if (message->token == client->kept)
+		return 0;
+	client->kept = message->token;
+	if (client->events.kept)
+		client->events.kept(client->events.user, message->token);
+	return 0;
+}
+
+static int on_message(struct spool_client *client, size_t len)
+{
+	struct spool_row rows[SPOOL_ROWS_MAX];
+	struct spool_message message;
+	int r = spool_message_read(client->in, len, &message, rows);
+
+	if (r < 0)
+		return r;
+	switch (message.kind) {
+	case SPOOL_ROWS:
+		return on_rows(client, &message, rows);
+	case SPOOL_END:
+		return on_end(client, &message);
+	case SPOOL_KEPT:
+		return on_kept(client, &message);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* -EAGAIN: there is none; -EPIPE: nor will there be. */
+static ssize_t receive(struct spool_client *client)
+{
+	ssize_t n;
+
+	/* A process that ended with something unread says so once, before what it had said. */
+	do
+		n = recv(client->fd, client->in, sizeof(client->in), MSG_DONTWAIT | MSG_TRUNC);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	if (n == 0)
+		return -EPIPE;
+	return n < 0 ? -errno : n;
+}
+
+static int hear(struct spool_client *client)
+{
+	for (unsigned int i = 0; i < TURN_MAX && client->error == 0; i++) {
+		ssize_t n = receive(client);
+		int r = n < 0 ? (int)n : on_message(client, (size_t)n);
+
+		if (r < 0)
+			return r == -EAGAIN ? 0 : r;
+	}
+	return client->error;
+}
+
+static void fail(struct spool_client *client, int r)
+{
+	loop_remove(&client->source);
+	client->error = r;
+	drop_waiting(client);
+	for (size_t i = 0; i < _WHICH_MAX; i++)
+		finish(&client->questions[i], r, false);
+	if (client->events.gone)
+		client->events.gone(client->events.user);
+}
+
+static int on_event(struct loop_source *source, uint32_t events)
+{
+	struct spool_client *client = container_of(source, struct spool_client, source);
+	int r = client->error;
+
+	if (r == 0 && events & EPOLLOUT)
+		r = flush(client);
+	/* What it said before it ended is heard. */
+	if (r == 0 || r == -EPIPE)
+		r = hear(client) ?: r;
+	settle(client);
+	r = r ?: watch(client);
+	if (r < 0)
+		fail(client, r);
+	return 0;
+}
+
+/* Waiting */
+
+static int until(uint64_t deadline)
+{
+	uint64_t now = clock_now().mono_ns;
+
+	return now >= deadline ? 0 : (int)((deadline - now) / NSEC_PER_MSEC + 1);
+}
+
+/* For its answer, and hears the others meanwhile. */
+static int await(struct spool_client *client, const struct question *question, int ms)
+{
+	uint64_t deadline = clock_now().mono_ns + (uint64_t)ms * NSEC_PER_MSEC;
+	int r = 0;
+
+	while (r == 0 && question->asked) {
+		struct pollfd pollfd = { client->fd, POLLIN | (client->first ? POLLOUT : 0), 0 };
+		int n = poll(&pollfd, 1, until(deadline));
+
+		if (n < 0 && errno != EINTR)
+			r = -errno;
+		else if (n == 0)
+			return -ETIMEDOUT;
+		r = r ?: flush(client);
+		if (r == 0 || r == -EPIPE)
+			r = hear(client) ?: r;
+	}
+	if (!question->asked)
+		return 0;
+	/* The loop, when it runs, is told what nobody else was. */
+	client->error = r;
+	(void)shutdown(client->fd, SHUT_RDWR);
+	return r;
+}
+
+/* Asking */
+
+static int ask(struct spool_client *client, enum which which, struct spool_message *message,
+               const struct question *as)
+{
+	struct question *question = &client->questions[which];
+	int r;
+
+	if (question->asked)
+		return -EBUSY;
+	settle(client);
+	r = say(client, message, NULL);
+	if (r < 0)
+		return r;
+	*question = *as;
+	question->asked = true;
+	question->token = message->token;
+	return 0;
+}
+
+int spool_client_load(struct spool_client *client, const char *directory, uint64_t max_bytes,
+                      spool_row_fn row, void *user)
+{
+	struct spool_message message = { .kind = SPOOL_OPEN, .limit = max_bytes };
+	const struct question as = { .row = row, .user = user, .left = UINT32_MAX };
+	struct question *question = &client->questions[LOAD];
+	int r;
+
+	if (directory[0] != '/')
+		return -EINVAL;
+	if (snprintf(message.directory, sizeof(message.directory), "%s", directory) >=
+	    (int)sizeof(message.directory))
+		return -ENAMETOOLONG;
+	r = ask(client, LOAD, &message, &as);
+	r = r ?: await(client, question, SPOOL_OPEN_MS);
+	question->row = NULL; /* what comes after all, nobody waits for */
+	return r;
+}
+
+uint64_t spool_client_put(struct spool_client *client, const struct spool_row *rows, size_t n)
+{
+	struct spool_message message = { .kind = SPOOL_PUT, .n_rows = (uint32_t)n };
+	bool record = false;
+
+	settle(client);
+	if (n <= SPOOL_ROWS_MAX && say(client, &message, rows) == 0) {
+		client->put = message.token;
+		return message.token;
+	}
+	for (size_t i = 0; i < n; i++)
+		record = record || (rows[i].table == SPOOL_RECORD && rows[i].body);
+	client->stats.refused += record;
+	return 0;
+}
+
+int spool_client_read(struct spool_client *client, int64_t after, uint32_t max_rows,
+                      uint32_t max_bytes, spool_row_fn row, spool_end_fn end, void *user)
+{
+	struct spool_message message = {
+		.kind = SPOOL_READ, .after = after, .max_rows = max_rows, .max_bytes = max_bytes
+	};
+	const struct question as = {
+		.row = row, .end = end, .user = user, .left = max_rows, .newest = after
+	};
+
+	return ask(client, READ, &message, &as);
+}
+
+int spool_client_history(struct spool_client *client, int64_t since_us, int64_t until_us,
+                         uint32_t max_rows, spool_row_fn row, spool_end_fn end, void *user)
+{
+	struct spool_message message = {
+		.kind = SPOOL_HISTORY, .after = since_us, .until = until_us, .max_rows = max_rows
+	};
+	const struct question as = { .row = row, .end = end, .user = user, .left = max_rows };
+
+	return ask(client, HISTORY, &message, &as);
+}
+
+void spool_client_forget_history(struct spool_client *client)
+{
+	client->questions[HISTORY].row = NULL;
+	client->questions[HISTORY].end = NULL;
+}
+
+void spool_client_done(struct spool_client *client, int64_t number)
+{
+	client->owed = number > client->owed ? number : client->owed;
+	settle(client);
+}
+
+int spool_client_remove(struct spool_client *client)
+{
+	struct spool_message message = { .kind = SPOOL_REMOVE };
+	const struct question as = { 0 };
+	int r = ask(client, REMOVE, &message, &as);
+
+	return r ?: await(client, &client->questions[REMOVE], SPOOL_CLOSE_MS);
+}
+
+const struct spool_client_stats *spool_client_stats(const struct spool_client *client)
+{
+	return &client->stats;
+}
+
+/* Life */
+
+int spool_client_new(struct loop *loop, int fd, const struct spool_events *events,
+                     struct spool_client **out)
+{
+	struct spool_client *client = calloc(1, sizeof(*client));
+	int r;
+
+	if (!client) {
+		close(fd);
+		return -ENOMEM;
+	}
+	client->fd = fd;
+	client->events = *events;
+	client->last = &client->first;
+	client->watched = EPOLLIN;
+	r = loop_add(loop, &client->source, fd, EPOLLIN, on_event);
+	if (r < 0) {
+		fd_closep(&client->fd);
+		free(client);
+		return r;
+	}
+	*out = client;
+	return 0;
+}
+
+/* What it answers is read too, or it would wait for that before it reads on. */
+static void say_the_rest(struct spool_client *client)
+{
+	uint64_t deadline = clock_now().mono_ns + SPOOL_CLOSE_MS * NSEC_PER_MSEC;
+	char count[24];
+	int r = 0;
+
+	settle(client);
+	while (client->first && client->error == 0 && (r == 0 || r == -EAGAIN)) {
+		struct pollfd pollfd = { client->fd, POLLIN | POLLOUT, 0 };
+
+		if (poll(&pollfd, 1, until(deadline)) == 0)
+			break;
+		r = flush(client);
+		while (r == 0)
+			r = receive(client) < 0 ? -EAGAIN : 0;
+	}
+	if (!client->first)
+		return;
+	snprintf(count, sizeof(count), "%llu", (unsigned long long)client->stats.queued_bytes);
+	log_warn("the spool did not take everything before the end", "bytes", count, NULL);
+}
+
+struct spool_client *spool_client_free(struct spool_client *client)
+{
+	if (!client)
+		return NULL;
+	loop_remove(&client->source);
+	say_the_rest(client);
+	drop_waiting(client);
+	fd_closep(&client->fd);
+	free(client);
+	return NULL;
+}
