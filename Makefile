@@ -48,7 +48,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
-.PHONY: help deps test-deps kubernetes build check test unit unit-build demo bench fuzz image format clean
+.PHONY: help deps test-deps kubernetes collector build check test unit unit-build demo bench fuzz image format clean
 
 help:
 	@echo 'make deps    install the Debian packages that building and testing need'
@@ -57,6 +57,7 @@ help:
 	@echo 'make test    everything that this machine can run; SAN=1 for the unit tests under sanitizers'
 	@echo 'make unit    unit tests and the replay of the fuzzing corpora only'
 	@echo 'make kubernetes  the real API server for tests/kube, into .cache/; five minutes, once'
+	@echo 'make collector   the real OpenTelemetry Collector for tests/collector, into .cache/; three minutes, once'
 	@echo 'make demo    the lab: healthy and broken egress, with the verdicts'
 	@echo 'make bench   what it costs, as ratios'
 	@echo 'make fuzz    each fuzzer for FUZZ_SECONDS (default 60)'
@@ -72,6 +73,9 @@ test-deps:
 
 kubernetes:
 	$(Q)tests/parts/kubernetes/build.sh
+
+collector:
+	$(Q)tests/parts/collector/build.sh
 
 build: $(AGENT)
 

@@ -175,18 +175,18 @@ run_python() { # run_python LABEL SECONDS FOLDER: nothing when it has no tests
 	[ -z "$(ls "$3"/test_*.py 2>/dev/null)" ] || run_pytest "$@"
 }
 
-# What tests/kube needs. When it cannot be had its tests are skipped with the reason, which CI does not permit.
-build_kubernetes() {
-	local status
-	bounded 1800 tests/parts/kubernetes/build.sh >"$log/kubernetes" 2>&1
+# What tests/kube and tests/collector need. When it cannot be had its tests are skipped with the reason, which CI does not permit.
+build_part() { # build_part FOLDER VARIABLE
+	local status why
+	bounded 1800 "tests/parts/$1/build.sh" >"$log/$1" 2>&1
 	status=$?
 	case $status in
 	0) return ;;
-	1) KUBERNETES_UNAVAILABLE=$(tail -n 1 "$log/kubernetes") ;;
-	*) KUBERNETES_UNAVAILABLE="kubernetes is not built: $(how $status 1800)" ;;
+	1) why=$(tail -n 1 "$log/$1") ;;
+	*) why="$1 is not built: $(how $status 1800)" ;;
 	esac
-	export KUBERNETES_UNAVAILABLE
-	echo "kubernetes: $KUBERNETES_UNAVAILABLE"
+	export "$2=$why"
+	echo "$1: $why"
 }
 
 run_corpora() {
@@ -230,7 +230,8 @@ all)
 		fail tests 'need root, for network namespaces and eBPF'
 	else
 		used_lab=yes
-		build_kubernetes
+		build_part kubernetes KUBERNETES_UNAVAILABLE
+		build_part collector COLLECTOR_UNAVAILABLE
 		begin_pytest outages 1800 tests/kube/slow_outages.py
 		unit_all unit "$BUILD"
 		unit_all sanitized "$BUILD-san" SAN=1
@@ -238,6 +239,7 @@ all)
 		run_python bpf 400 tests/bpf
 		run_python browser 200 tests/browser
 		run_python rules 300 tests/rules
+		run_python collector 900 tests/collector
 		run_python deploy 900 tests/deploy
 		run_python kube 1500 tests/kube
 		run_python cluster 1200 tests/cluster
