@@ -186,11 +186,12 @@ void otlp_violation(const char *node, const struct violation *violation,
                     char uid[static OTLP_UID_MAX])
 {
 	const bool opened = change == VIOLATION_OPENED;
+	char body[REASON_MAX];
 	const struct record record = {
 		.event = opened ? PREFIX "violation.opened" : PREFIX "violation.resolved",
 		.severity = opened ? ERROR : INFO,
 		.wall_us = opened ? violation->opened.wall_us : violation->resolved.wall_us,
-		.body = violation->reason,
+		.body = body,
 		.uid = uid,
 	};
 	struct encode e = ENCODE_INIT(out);
@@ -202,6 +203,8 @@ void otlp_violation(const char *node, const struct violation *violation,
 	if (!opened)
 		uid_time(&hash, violation->resolved.wall_us);
 	uid_end(&hash, uid);
+	/* Who reads bodies only must not take the end for another beginning. */
+	sentence_set(body, sizeof(body), opened ? "%s" : "Resolved: %s", violation->reason);
 	open_record(&e, &record, now);
 	write_violation(&e, violation);
 	if (opened)

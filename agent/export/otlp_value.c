@@ -94,11 +94,17 @@ void otlp_value_ip(struct encode *e, const char *key, const struct ip *value)
 	otlp_value_text(e, key, ip_format(value, text));
 }
 
+/* Nanoseconds in 64 bits end in the year 2554. */
+static bool is_time(int64_t wall_us)
+{
+	return wall_us > 0 && (uint64_t)wall_us <= UINT64_MAX / NSEC_PER_USEC;
+}
+
 void otlp_value_time(struct encode *e, const char *key, int64_t wall_us)
 {
 	char text[CLOCK_TEXT_MAX];
 
-	if (wall_us > 0)
+	if (is_time(wall_us))
 		otlp_value_text(e, key, clock_format(wall_us, text));
 }
 
@@ -110,10 +116,9 @@ void otlp_value_u64(struct encode *e, const char *field, uint64_t value)
 	encode_text(e, field, text);
 }
 
-/* Nanoseconds in 64 bits end in the year 2554. */
 void otlp_value_unix(struct encode *e, const char *field, int64_t wall_us)
 {
-	if (wall_us > 0 && (uint64_t)wall_us <= UINT64_MAX / NSEC_PER_USEC)
+	if (is_time(wall_us))
 		otlp_value_u64(e, field, (uint64_t)wall_us * NSEC_PER_USEC);
 }
 
