@@ -93,7 +93,14 @@
 #define HTTP_ANSWER_S 60
 /* Bytes that wait for one reader of events; one event is at most some kB. */
 #define HTTP_STREAM_QUEUE_MAX (256u << 10)
-/* Answers that are not ready at once: each holds a page of the history. */
+/*
+ * Rows of the spool's history that are looked at for one page: some beyond the page, for those of the moment
+ * where it begins; when it is filtered, or all are of that moment, more. Bytes of them that are kept.
+ */
+#define HISTORY_ROWS_SPARE 64
+#define HISTORY_ROWS_MAX (VIOLATIONS_MAX + HTTP_PAGE_ITEMS_MAX + 1)
+#define HISTORY_BYTES_MAX (8u << 20)
+/* Answers that are not ready at once. */
 #define HTTP_DEFERRED_MAX 8
 /* A silent stream says that it is alive: kubectl port-forward and proxies cut idle ones. */
 #define HTTP_STREAM_IDLE_S 15
@@ -328,16 +335,29 @@
 #define SPOOL_QUEUE_BYTES_MAX (4u << 20)
 /* A drop is worth a condition for so long. */
 #define SPOOL_FULL_NS (600ULL * 1000000000ULL)
+/* Between worker and spool, each way: more than two of the longest messages, else one could never be sent. */
+#define SPOOL_SOCKET_BYTES (256u << 10)
+/* From the worker's end to the agent's: what it said last is kept meanwhile, unless the disk is stuck. */
+#define SPOOL_END_NS (5ULL * 1000000000ULL)
 /* To open and check it on a slow disk; what takes longer is no disk. To say the last word. */
 #define SPOOL_OPEN_MS 30000
 #define SPOOL_CLOSE_MS 3000
-/* Pages SQLite keeps in memory, and its log's size on disk. */
+/* Pages SQLite keeps in memory; its log on disk, of small spools a quarter: twice a transaction. */
 #define SPOOL_CACHE_BYTES (512u << 10)
-#define SPOOL_WAL_BYTES (512u << 10)
+#define SPOOL_WAL_BYTES (2u << 20)
 
 /* OTLP: headers and resource attributes that the environment may add. */
 #define EXPORT_HEADERS_MAX 32
 #define EXPORT_ATTRIBUTES_MAX 64
+/* Bytes of a variable with a list: what servers take of headers is less, and a resource goes with each request. */
+#define EXPORT_VARIABLE_MAX (32u << 10)
+/* A request's time: the specification's default, and what 0 ("no bound") and more are. */
+#define EXPORT_TIMEOUT_NS (10ULL * 1000000000ULL)
+#define EXPORT_TIMEOUT_MAX_NS (600ULL * 1000000000ULL)
+/* Metrics: the specification's default; more often is a stream, less often than daily nothing. */
+#define EXPORT_INTERVAL_NS (60ULL * 1000000000ULL)
+#define EXPORT_INTERVAL_MIN_NS (1ULL * 1000000000ULL)
+#define EXPORT_INTERVAL_MAX_NS (86400ULL * 1000000000ULL)
 /* One request before compression: a fifth of the Collector's own bound of 20 MiB. Records of one. */
 #define EXPORT_REQUEST_MAX (4u << 20)
 #define EXPORT_RECORDS_MAX 512
@@ -346,6 +366,8 @@
 #define EXPORT_MESSAGE_MAX 256
 /* Of it, what is parsed: read, JSON takes fifty times its bytes. The Collector reads no more of an answer either. */
 #define EXPORT_ANSWER_JSON_MAX (64u << 10)
+/* Texts of a collector's warnings that were logged, each once. */
+#define EXPORT_WARNINGS_MAX 16
 /* Changes of one moment go together. */
 #define EXPORT_DELAY_NS (50ULL * 1000000ULL)
 /* Between tries: doubled, each drawn from half to one and a half of it; what a Retry-After may ask for. */

@@ -47,11 +47,11 @@ const char *export_result_name(enum export_result result);
 
 struct exporter_stats {
 	uint64_t requests[_EXPORT_SIGNAL_MAX][_EXPORT_RESULT_MAX];
-	uint64_t sent;     /* log records that the collector answered 200 for and did not reject */
-	uint64_t rejected; /* by partialSuccess, or given up after refusals */
-	uint64_t sent_bytes;     /* bodies, as sent */
+	uint64_t sent;       /* records of the spool that the collector took and did not reject */
+	uint64_t rejected;   /* by partialSuccess, or given up after refusals */
+	uint64_t sent_bytes; /* bodies, as sent */
 	int64_t last_success_us; /* of logs; 0: never */
 	bool refusing;        /* the newest answer for logs was a refusal: last_error says which */
-	char last_error[192]; /* of logs; "" after a success; for people */
+	char last_error[192]; /* of logs; "" after records were taken; for people */
 };
 const struct exporter_stats *exporter_stats(const struct exporter *exporter);

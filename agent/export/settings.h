@@ -18,7 +18,7 @@ struct export_target {
 	char *url; /* owned, as every pointer here; whole, "http://HOST:PORT/v1/logs"; NULL: off */
 	char *header[EXPORT_HEADERS_MAX]; /* "Name: value" */
 	size_t n_headers;
-	uint64_t timeout_ns; /* of one request */
+	uint64_t timeout_ns; /* of one request, with its name and connection */
 	bool gzip;
 	char *ca, *certificate, *key; /* PEM files; NULL: none */
 };
@@ -43,3 +43,10 @@ int export_settings_load(const char *endpoint, export_getenv_fn environment,
                          struct export_settings *out, char error[static 512]);
 void export_settings_clear(struct export_settings *settings);
 bool export_settings_on(const struct export_settings *settings);
+
+/*
+ * Whom a connection is made to, for who permits it: the address when the URL has one
+ * (`literal`), any address that its name has otherwise. -EINVAL: the signal is off.
+ */
+int export_target_address(const struct export_target *target, struct ip *ip, bool *literal,
+                          uint16_t *port);

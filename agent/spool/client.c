@@ -432,10 +432,20 @@ int spool_client_history(struct spool_client *client, int64_t since_us, int64_t 
 	return ask(client, HISTORY, &message, &as);
 }
 
+static void forget(struct spool_client *client, enum which which)
+{
+	client->questions[which].row = NULL;
+	client->questions[which].end = NULL;
+}
+
+void spool_client_forget_read(struct spool_client *client)
+{
+	forget(client, READ);
+}
+
 void spool_client_forget_history(struct spool_client *client)
 {
-	client->questions[HISTORY].row = NULL;
-	client->questions[HISTORY].end = NULL;
+	forget(client, HISTORY);
 }
 
 void spool_client_done(struct spool_client *client, int64_t number)

@@ -49,7 +49,8 @@ int spool_client_read(struct spool_client *client, int64_t after, uint32_t max_r
 /* As store_violations(). */
 int spool_client_history(struct spool_client *client, int64_t since_us, int64_t until_us,
                          uint32_t max_rows, spool_row_fn row, spool_end_fn end, void *user);
-/* Who asked the history is gone: neither row nor end comes any more. */
+/* Who asked is gone: neither row nor end comes any more. */
+void spool_client_forget_read(struct spool_client *client);
 void spool_client_forget_history(struct spool_client *client);
 void spool_client_done(struct spool_client *client, int64_t number);
 /* Removes the files and waits for it, SPOOL_CLOSE_MS at most; the agent is being removed. */
