@@ -10,8 +10,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "broker/confine.h"
 #include "broker/processes.h"
 #include "limits.h"
+#include "spool/serve.h"
 
 static void usage(FILE *out)
 {
@@ -61,11 +63,17 @@ static int run(void *path)
 	return 0;
 }
 
-static int run_both(const char *path)
+static int keep_spool(int fd)
+{
+	return spool_serve(fd, confine_spool_files);
+}
+
+static int run_all(const char *path)
 {
 	cleanup(mem_freep) char *absolute = path_absolute(path);
 	const struct processes_options options = { .config_path = absolute,
-		                                   .lost_status = EXIT_UNDECIDED };
+		                                   .lost_status = EXIT_UNDECIDED,
+		                                   .spool = keep_spool };
 
 	if (!absolute) {
 		fprintf(stderr, "egress-verifier: %s: %s\n", path, strerror(errno));
@@ -103,5 +111,5 @@ int cmd_agent(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	return run_both(path);
+	return run_all(path);
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "broker/seccomp.h"
 #include "io/privileged.h"
+#include "limits.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -266,7 +267,8 @@ static int locate(const char *path)
 	return privileged()->file(path, &handed) < 0 ? -1 : handed;
 }
 
-static int permit(int ruleset, const char *path)
+/* `in_folder`: what else is permitted when it is one. */
+static int permit(int ruleset, const char *path, uint64_t in_folder)
 {
 	cleanup(fd_closep) int fd = locate(path);
 	struct landlock_path_beneath_attr rule = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
@@ -278,7 +280,7 @@ static int permit(int ruleset, const char *path)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
-		rule.allowed_access |= LANDLOCK_ACCESS_FS_READ_DIR;
+		rule.allowed_access |= LANDLOCK_ACCESS_FS_READ_DIR | in_folder;
 	return last(
 		(int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
 }
@@ -287,7 +289,7 @@ static int permit_all(int ruleset, const char *const *paths, size_t n,
                       char error[static CONFINE_TEXT_MAX])
 {
 	for (size_t i = 0; i < n; i++) {
-		int r = permit(ruleset, paths[i]);
+		int r = permit(ruleset, paths[i], 0);
 
 		if (r < 0)
 			return fail(error, r, paths[i]);
@@ -296,11 +298,16 @@ static int permit_all(int ruleset, const char *const *paths, size_t n,
 }
 
 /* EPERM is never the kernel's: a container's seccomp profile that is older than Landlock says it. */
+static const char *why_no_landlock(int r)
+{
+	return r == -EPERM ? "the seccomp profile it was started with refuses Landlock"
+	                   : "this kernel has no Landlock";
+}
+
 static int without_landlock(int r, char warning[static CONFINE_TEXT_MAX],
                             char error[static CONFINE_TEXT_MAX])
 {
-	const char *why = r == -EPERM ? "the seccomp profile it was started with refuses Landlock"
-	                              : "this kernel has no Landlock";
+	const char *why = why_no_landlock(r);
 
 	if (geteuid() == 0) {
 		snprintf(
@@ -336,4 +343,93 @@ int confine_files(const char *const *paths, size_t n, char warning[static CONFIN
 		return r;
 	r = last((int)syscall(SYS_landlock_restrict_self, ruleset, 0));
 	return r < 0 ? fail(error, r, "Landlock") : 0;
+}
+
+/* The spool */
+
+int confine_spool_start(char error[static CONFINE_TEXT_MAX])
+{
+	int r;
+
+	if (!confine_possible()) {
+		log_warn(SANITIZED_TEXT, NULL);
+		return 0;
+	}
+	r = capabilities_keep(0);
+	if (r < 0)
+		return fail(error, r, "giving up capabilities");
+	r = harden(error);
+	if (r < 0)
+		return r;
+	r = seccomp_spool();
+	return r < 0 ? fail(error, r, "the filter of system calls") : 0;
+}
+
+/* The folder for its owner alone, those above it as folders are. */
+static int make_folder(const char *path)
+{
+	char part[SPOOL_DIRECTORY_MAX];
+	size_t len = strlen(path);
+
+	if (len >= sizeof(part))
+		return -ENAMETOOLONG;
+	for (size_t i = 1; i <= len; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, i == len ? 0700 : 0755) < 0 && errno != EEXIST && errno != EROFS)
+			return -errno;
+	}
+	return last(access(path, F_OK));
+}
+
+/* Files are made and removed, no folders, links or devices; and renamed within it. */
+static uint64_t in_spool(int version)
+{
+	uint64_t rights = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+	                  LANDLOCK_ACCESS_FS_MAKE_REG;
+
+	return version >= 3 ? rights | LANDLOCK_TRUNCATE : rights;
+}
+
+static int restrict_to_spool(int version, const char *directory,
+                             char error[static CONFINE_TEXT_MAX])
+{
+	static const char *const read[] = { "/dev/urandom", "/etc/localtime",
+		                            "/usr/share/zoneinfo" };
+	cleanup(fd_closep) int ruleset = -1;
+	int r;
+
+	r = new_ruleset(version, &ruleset);
+	if (r < 0)
+		return fail(error, r, "Landlock");
+	r = permit_all(ruleset, read, sizeof(read) / sizeof(read[0]), error);
+	if (r < 0)
+		return r;
+	r = permit(ruleset, directory, in_spool(version));
+	if (r < 0)
+		return fail(error, r, directory);
+	r = last((int)syscall(SYS_landlock_restrict_self, ruleset, 0));
+	return r < 0 ? fail(error, r, "Landlock") : 0;
+}
+
+int confine_spool_files(const char *directory, char error[static CONFINE_TEXT_MAX])
+{
+	int version, r;
+
+	if (!confine_possible())
+		return 0;
+	r = make_folder(directory);
+	if (r < 0)
+		log_warn("the spool's folder is not there, and is looked for again at the next "
+		         "start only",
+		         "folder", directory, "error", strerror(-r), NULL);
+	(void)umask(077);
+	version = landlock_version();
+	if (version > 0)
+		return restrict_to_spool(version, directory, error);
+	log_warn("the process of the spool is less confined than it should be", "reason",
+	         why_no_landlock(version ?: -ENOSYS), NULL);
+	return 0;
 }

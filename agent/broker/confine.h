@@ -55,3 +55,20 @@ int confine_files(const char *const *paths, size_t n, char warning[static CONFIN
  * filter of system calls. 0 or -errno with a line in `error`.
  */
 int confine_broker(char error[static CONFINE_TEXT_MAX]);
+
+/*
+ * In the forked process that keeps the spool: no capability, no new privileges, not
+ * dumpable, and its filter of system calls. It stays the user it is, because
+ * the files are to be that one's, and does not die with its parent: it ends when
+ * everything that the worker had said is kept. 0 or -errno with a line in `error`.
+ */
+int confine_spool_start(char error[static CONFINE_TEXT_MAX]);
+
+/*
+ * In it, before the first file is opened: from now on only what is beneath this
+ * folder can be, and made, changed and removed there. The folder is made when it
+ * is not there: what has no folder now finds none later either. Without
+ * Landlock it says so in the log and goes on: reports matter more, and what
+ * comes from outside is parsed in the worker. 0 or -errno with a line in `error`.
+ */
+int confine_spool_files(const char *directory, char error[static CONFINE_TEXT_MAX]);

@@ -30,11 +30,15 @@ struct parent {
 	struct loop *loop;
 	struct broker *broker;
 	struct loop_source signals;
-	struct timer deadline; /* until the worker must have ended */
+	struct timer deadline; /* until the worker must have ended, and then the spool */
 	int signal_fd;
-	pid_t worker;
+	pid_t worker, spool; /* 0: ended, or there is none */
+	bool spool_lost;
 	int status; /* for exit(3) */
 };
+
+/* The worker's end; one per process, as the broker's is. */
+static int spool_fd = -1;
 
 static void tell(const struct processes_options *options, const char *event, const char *text)
 {
@@ -101,35 +105,87 @@ static void must_end_soon(struct parent *parent, uint64_t within_ns)
 	(void)timer_set(&parent->deadline, within_ns, 0);
 }
 
+static void signal_worker(const struct parent *parent, int number)
+{
+	if (parent->worker > 0) /* 0 would be everybody in the group */
+		(void)kill(parent->worker, number);
+}
+
+/*
+ * A spool that waits for its disk is left alone: no signal ends that wait, and on a
+ * node it may yet keep what it was told. In a container the kernel takes it along.
+ */
 static int on_deadline(struct timer *timer)
 {
 	struct parent *parent = container_of(timer, struct parent, deadline);
 
-	log_error("the worker does not end; killing it", NULL);
-	(void)kill(parent->worker, SIGKILL);
+	if (parent->worker > 0) {
+		log_error("the worker does not end; killing it", NULL);
+		signal_worker(parent, SIGKILL);
+		return 0;
+	}
+	log_warn("the process of the spool still waits for its disk, and is left alone", NULL);
+	loop_stop(parent->loop);
 	return 0;
 }
 
 static void on_reload(void *user)
 {
-	(void)kill(((struct parent *)user)->worker, SIGHUP);
+	signal_worker(user, SIGHUP);
 }
 
 static void on_gone(void *user)
 {
-	must_end_soon(user, BROKER_GONE_NS);
+	struct parent *parent = user;
+
+	if (parent->worker > 0)
+		must_end_soon(parent, BROKER_GONE_NS);
 }
 
+/* How it died, when it did not end as it should. */
+static const char *death(int status, char text[static 64])
+{
+	if (WIFSIGNALED(status))
+		return strsignal(WTERMSIG(status));
+	snprintf(text, 64, "none: exit status %d", WEXITSTATUS(status));
+	return text;
+}
+
+/* What it said last is being kept. */
 static void worker_ended(struct parent *parent, int status)
 {
-	if (WIFEXITED(status)) {
-		parent->status = WEXITSTATUS(status);
-	} else {
-		parent->status = parent->options->lost_status;
+	char text[64];
+
+	parent->worker = 0;
+	if (WIFSIGNALED(status) && !parent->spool_lost)
 		log_error("the worker died; the agent ends, to be started anew", "signal",
-		          strsignal(WTERMSIG(status)), NULL);
+		          death(status, text), NULL);
+	parent->status = WIFEXITED(status) && !parent->spool_lost ? WEXITSTATUS(status)
+	                                                          : parent->options->lost_status;
+	if (parent->spool > 0)
+		must_end_soon(parent, SPOOL_END_NS);
+	else
+		loop_stop(parent->loop);
+}
+
+/* With 0 it ends when the worker has closed its end, which may be reaped later. */
+static void spool_ended(struct parent *parent, int status)
+{
+	char text[64];
+
+	parent->spool = 0;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		log_error("the process of the spool died; the agent ends, to be started anew",
+		          "signal", death(status, text), NULL);
+		parent->spool_lost = true;
+		parent->status = parent->options->lost_status;
 	}
-	loop_stop(parent->loop);
+	if (parent->worker == 0) {
+		loop_stop(parent->loop);
+	} else if (parent->spool_lost) {
+		must_end_soon(parent, BROKER_STOP_NS);
+		signal_worker(parent, SIGTERM);
+	}
 }
 
 /* All of them: the first process of a container inherits what an exec into it leaves behind. */
@@ -141,6 +197,8 @@ static void reap(struct parent *parent)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (pid == parent->worker)
 			worker_ended(parent, status);
+		else if (pid == parent->spool)
+			spool_ended(parent, status);
 }
 
 static void take_signal(struct parent *parent, int number)
@@ -153,8 +211,9 @@ static void take_signal(struct parent *parent, int number)
 		broker_reload(parent->broker);
 		return;
 	default:
-		must_end_soon(parent, BROKER_STOP_NS);
-		(void)kill(parent->worker, number);
+		if (parent->worker > 0)
+			must_end_soon(parent, BROKER_STOP_NS);
+		signal_worker(parent, number);
 		return;
 	}
 }
@@ -206,7 +265,7 @@ static int run_broker(struct parent *parent, int fd, const sigset_t *signals)
 		log_error("the broker cannot go on", "reason", error[0] ? error : strerror(-r),
 		          NULL);
 		/* Its last word to the worker, which must not outlive it. */
-		(void)kill(parent->worker, SIGKILL);
+		signal_worker(parent, SIGKILL);
 	}
 	broker_free(parent->broker);
 	timer_clear(&parent->deadline);
@@ -214,6 +273,61 @@ static int run_broker(struct parent *parent, int fd, const sigset_t *signals)
 	fd_closep(&parent->signal_fd);
 	loop_free(parent->loop);
 	return r < 0 ? parent->options->lost_status : parent->status;
+}
+
+/* The spool */
+
+/*
+ * It ends by itself, when the worker's end of the socket is closed and everything is kept:
+ * not by a terminal's ^C, nor by what systemd sends to all of a service.
+ */
+static int run_spool(const struct processes_options *options, int fd, const sigset_t *before)
+{
+	char error[CONFINE_TEXT_MAX] = "";
+	int r;
+
+	(void)prctl(PR_SET_NAME, "egress-spool");
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	(void)sigprocmask(SIG_SETMASK, before, NULL);
+	r = confine_spool_start(error);
+	if (r == 0)
+		return options->spool(fd);
+	log_error("the process of the spool cannot be confined", "reason", error, NULL);
+	close(fd);
+	return options->lost_status;
+}
+
+/* Room for the longest message, whatever net.core.wmem_max is. */
+static void make_room(int fd)
+{
+	const int room = SPOOL_SOCKET_BYTES;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+}
+
+/* Its id, 0 in the child, -1 with errno. *fd: this process's end. */
+static pid_t fork_spool(int *fd)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	make_room(pair[0]);
+	make_room(pair[1]);
+	pid = fork();
+	*fd = pair[pid == 0];
+	close(pair[pid != 0]);
+	return pid;
+}
+
+int processes_spool_fd(void)
+{
+	return take_fd(&spool_fd);
 }
 
 /* The worker */
@@ -243,6 +357,31 @@ static int lost(const struct processes_options *options, const char *what)
 	return options->lost_status;
 }
 
+/* The broker and the worker */
+static int run_two(struct parent *parent, const sigset_t *signals, const sigset_t *before,
+                   int (*worker)(void *arg), void *arg)
+{
+	const struct processes_options *options = parent->options;
+	pid_t self = getpid();
+	int pair[2];
+
+	tell_missing(options);
+	raise_descriptor_limit(options);
+	pins_prepare();
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return lost(options, "socketpair");
+	parent->worker = fork();
+	if (parent->worker < 0)
+		return lost(options, "fork");
+	if (parent->worker == 0) {
+		close(pair[0]);
+		return run_worker(options, self, pair[1], before, worker, arg);
+	}
+	close(pair[1]);
+	fd_closep(&spool_fd);
+	return run_broker(parent, pair[0], signals);
+}
+
 int processes_run(const struct processes_options *options, int (*worker)(void *arg), void *arg)
 {
 	struct parent parent = { .options = options,
@@ -250,31 +389,23 @@ int processes_run(const struct processes_options *options, int (*worker)(void *a
 		                 .deadline = TIMER_INIT,
 		                 .status = options->lost_status };
 	sigset_t signals, before;
-	pid_t self = getpid();
-	int pair[2];
 
-	tell_missing(options);
-	raise_descriptor_limit(options);
-	pins_prepare();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGCHLD);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return lost(options, "socketpair");
 	if (sigprocmask(SIG_BLOCK, &signals, &before) < 0)
 		return lost(options, "sigprocmask");
-
-	parent.worker = fork();
-	if (parent.worker < 0)
-		return lost(options, "fork");
-	if (parent.worker == 0) {
-		close(pair[0]);
-		return run_worker(options, self, pair[1], &before, worker, arg);
-	}
-	close(pair[1]);
-	return run_broker(&parent, pair[0], &signals);
+	if (!options->spool)
+		return run_two(&parent, &signals, &before, worker, arg);
+	/* First of all: of what is opened from now on it has nothing. */
+	parent.spool = fork_spool(&spool_fd);
+	if (parent.spool < 0)
+		return lost(options, "the process of the spool");
+	if (parent.spool == 0)
+		return run_spool(options, take_fd(&spool_fd), &before);
+	return run_two(&parent, &signals, &before, worker, arg);
 }
 
 void processes_detach(void)

@@ -22,11 +22,11 @@
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /*
- * What both do, whatever its arguments. More than a trace of one run shows: glibc
+ * What all do, whatever its arguments. More than a trace of one run shows: glibc
  * 2.36 and 2.41 differ in which of several calls they use, and so do
  * architectures.
  */
-static const char *const both[] = {
+static const char *const all[] = {
 	/* descriptors */
 	"close", "close_range", "dup", "dup2", "dup3", "epoll_create1", "epoll_ctl", "epoll_pwait",
 	"epoll_pwait2", "epoll_wait", "eventfd2", "lseek", "pipe2", "poll", "ppoll", "pread64",
@@ -71,6 +71,27 @@ static const char *const broker_only[] = {
 	"kill", "sched_setaffinity", "wait4", "waitid"
 };
 
+/*
+ * A database's files, in the one folder that Landlock leaves. Landlock does not know
+ * who owns a file and who may read it: nothing here changes that.
+ */
+static const char *const spool_only[] = { "fallocate",
+	                                  "fdatasync",
+	                                  "ftruncate",
+	                                  "landlock_add_rule",
+	                                  "landlock_create_ruleset",
+	                                  "landlock_restrict_self",
+	                                  "mkdir",
+	                                  "mkdirat",
+	                                  "pwrite64",
+	                                  "pwritev",
+	                                  "rename",
+	                                  "renameat",
+	                                  "renameat2",
+	                                  "umask",
+	                                  "unlink",
+	                                  "unlinkat" };
+
 /* One value that an argument may have; level and option name of setsockopt(2). */
 struct value {
 	int level, name;
@@ -93,7 +114,10 @@ static const int fcntl_commands[] = {
 	F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL,
 };
 
-static const unsigned long both_requests[] = { FIONBIO, FIONREAD, TCGETS, TIOCGWINSZ };
+/* Of records in files: who else has the database. */
+static const int lock_commands[] = { F_GETLK, F_SETLK };
+
+static const unsigned long all_requests[] = { FIONBIO, FIONREAD, TCGETS, TIOCGWINSZ };
 /* What a descriptor is of, and an interface's name and number. */
 static const unsigned long broker_requests[] = {
 	NS_GET_NSTYPE,
@@ -139,13 +163,12 @@ static int allow_memory(scmp_filter_ctx filter)
 	return r ?: add(filter, SCMP_ACT_ALLOW, "mprotect", 1, &no_code);
 }
 
-static int allow_descriptor_flags(scmp_filter_ctx filter)
+static int allow_fcntl(scmp_filter_ctx filter, const int *commands, size_t n)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < COUNT(fcntl_commands) && r == 0; i++) {
-		const struct scmp_arg_cmp command =
-			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntl_commands[i]);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct scmp_arg_cmp command = SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)commands[i]);
 
 		r = add(filter, SCMP_ACT_ALLOW, "fcntl", 1, &command);
 		r = r ?: add(filter, SCMP_ACT_ALLOW, "fcntl64", 1, &command);
@@ -184,30 +207,38 @@ static int allow_common(scmp_filter_ctx filter)
 {
 	int r;
 
-	r = allow_all(filter, both, COUNT(both));
+	r = allow_all(filter, all, COUNT(all));
 	r = r ?: allow_memory(filter);
-	r = r ?: allow_descriptor_flags(filter);
+	r = r ?: allow_fcntl(filter, fcntl_commands, COUNT(fcntl_commands));
 	r = r ?: allow_on_itself(filter);
-	r = r ?: allow_requests(filter, both_requests, COUNT(both_requests));
+	r = r ?: allow_requests(filter, all_requests, COUNT(all_requests));
 	return r ?: add(filter, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
 }
 
 /*
- * Sockets come connected, or on their way. Who calls connect(2) all the same
- * (libcurl, c-ares) is told what a non-blocking one says, and waits. Nothing
- * is sent to an address but theirs: sendmsg(2) carries one where no filter can
+ * To nobody but the peer: sendmsg(2) carries an address where no filter can
  * see it, and MSG_FASTOPEN is another name of connect(2).
  */
-static int worker_sockets(scmp_filter_ctx filter)
+static int allow_to_peer(scmp_filter_ctx filter)
 {
 	const struct scmp_arg_cmp connected[] = {
 		SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0),
 		SCMP_A4(SCMP_CMP_EQ, 0),
 	};
+
+	return add(filter, SCMP_ACT_ALLOW, "sendto", COUNT(connected), connected);
+}
+
+/*
+ * Sockets come connected, or on their way. Who calls connect(2) all the same
+ * (libcurl, c-ares) is told what a non-blocking one says, and waits.
+ */
+static int worker_sockets(scmp_filter_ctx filter)
+{
 	int r;
 
 	r = add(filter, SCMP_ACT_ERRNO(EINPROGRESS), "connect", 0, NULL);
-	r = r ?: add(filter, SCMP_ACT_ALLOW, "sendto", COUNT(connected), connected);
+	r = r ?: allow_to_peer(filter);
 	for (size_t i = 0; i < COUNT(worker_options) && r == 0; i++) {
 		const struct scmp_arg_cmp option[] = {
 			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)worker_options[i].level),
@@ -241,6 +272,16 @@ static int broker_rules(scmp_filter_ctx filter)
 	return r ?: allow_requests(filter, broker_requests, COUNT(broker_requests));
 }
 
+static int spool_rules(scmp_filter_ctx filter)
+{
+	int r;
+
+	r = allow_common(filter);
+	r = r ?: allow_all(filter, spool_only, COUNT(spool_only));
+	r = r ?: allow_fcntl(filter, lock_commands, COUNT(lock_commands));
+	return r ?: allow_to_peer(filter);
+}
+
 static int load(int (*rules)(scmp_filter_ctx filter))
 {
 	cleanup(release) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -264,4 +305,9 @@ int seccomp_worker(void)
 int seccomp_broker(void)
 {
 	return load(broker_rules);
+}
+
+int seccomp_spool(void)
+{
+	return load(spool_rules);
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
-/* Both return 0 or -errno. The caller has set no_new_privs. */
+/* They return 0 or -errno. The caller has set no_new_privs. */
 int seccomp_worker(void);
 int seccomp_broker(void);
+int seccomp_spool(void);
