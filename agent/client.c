@@ -15,6 +15,8 @@
 #define TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define SETTLE_NS (200 * NSEC_PER_MSEC)
 #define JSON_DEPTH_MAX 32
+/* A list continues behind them: what was filtered out, or is in memory and the spool. */
+#define EMPTY_PAGES_MAX 1000
 
 struct client {
 	struct loop *loop;
@@ -226,14 +228,15 @@ int client_get(struct client *client, const char *target, struct json_object **o
 	return judge_answer(client, out, error);
 }
 
-/* Moves the items of a page to the list. */
-static int gather(struct json_object *list, struct json_object *page)
+/* Moves the items of a page to the list. A page may be empty, and yet not the last. */
+static int gather(struct json_object *list, struct json_object *page, size_t *n_empty)
 {
 	struct json_object *from, *to;
 
 	if (!json_object_object_get_ex(page, "items", &from) ||
 	    !json_object_is_type(from, json_type_array))
 		return -EPROTO;
+	*n_empty += json_object_array_length(from) == 0;
 	json_object_object_get_ex(list, "items", &to);
 	for (size_t i = 0; i < json_object_array_length(from); i++)
 		if (json_object_array_add(to, json_object_get(json_object_array_get_idx(from, i))) <
@@ -269,7 +272,7 @@ int client_list(struct client *client, const char *target, size_t max, struct js
                 char error[static CLIENT_ERROR_MAX])
 {
 	cleanup(json_putp) struct json_object *list = NULL;
-	size_t n;
+	size_t n_empty = 0;
 	int r;
 
 	do {
@@ -295,9 +298,8 @@ int client_list(struct client *client, const char *target, size_t max, struct js
 				                "the answer is not a list");
 			continue;
 		}
-		n = length_of(list);
-		r = gather(list, page);
-		if (r == 0 && *token_of(page) && length_of(list) == n)
+		r = gather(list, page, &n_empty);
+		if (r == 0 && *token_of(page) && n_empty > EMPTY_PAGES_MAX)
 			r = -EPROTO; /* it would go on like that forever */
 		if (r == 0)
 			json_object_object_add(list, "continue",

@@ -16,7 +16,7 @@
 enum { FLOWS_SHOWN_MAX = 5000, LISTED_MAX = 10000 };
 
 struct options {
-	const char *address, *pod, *path, *to;
+	const char *address, *pod, *path, *to, *since;
 	bool json, watch, all;
 };
 
@@ -67,18 +67,45 @@ static void show_status(const struct terminal *terminal, struct json_object *ans
 	}
 }
 
+static int add_param(struct buf *target, const char *name, const char *value)
+{
+	cleanup(mem_freep) char *escaped = value ? client_escape(value) : NULL;
+
+	if (!value)
+		return 0;
+	if (!escaped)
+		return -ENOMEM;
+	buf_format(target, "%s%s=%s", strchr(target->data, '?') ? "&" : "?", name, escaped);
+	return target->error;
+}
+
 /* violations */
 
 static int ask_violations(struct client *client, const struct options *options,
                           struct json_object **out, char error[static CLIENT_ERROR_MAX])
 {
-	return client_list(client, options->all ? "/v1/violations" : "/v1/violations?state=open",
-	                   LISTED_MAX, out, error);
+	cleanup(buf_clearp) struct buf target = BUF_INIT(1024);
+	int r;
+
+	buf_text(&target, "/v1/violations");
+	if (!options->all && !options->since)
+		buf_text(&target, "?state=open");
+	r = target.error ? target.error : add_param(&target, "since", options->since);
+	if (r < 0) {
+		snprintf(error, CLIENT_ERROR_MAX, "%s", strerror(-r));
+		return r;
+	}
+	return client_list(client, target.data, LISTED_MAX, out, error);
 }
 
 static void show_violations(const struct terminal *terminal, struct json_object *answer)
 {
+	const char *more = tables_text(answer, "continue", NULL);
+
 	tables_violations(terminal, tables_items(answer));
+	if (more && *more)
+		terminal_wrap(terminal, 0, TONE_WARN,
+		              "There are more, resolved earlier: ask /v1/violations for them.");
 }
 
 static int judge_violations(struct json_object *answer, char reason[static TABLES_REASON_MAX])
@@ -96,18 +123,6 @@ static int judge_violations(struct json_object *answer, char reason[static TABLE
 }
 
 /* flows */
-
-static int add_param(struct buf *target, const char *name, const char *value)
-{
-	cleanup(mem_freep) char *escaped = value ? client_escape(value) : NULL;
-
-	if (!value)
-		return 0;
-	if (!escaped)
-		return -ENOMEM;
-	buf_format(target, "%s%s=%s", strchr(target->data, '?') ? "&" : "?", name, escaped);
-	return target->error;
-}
 
 static int ask_flows(struct client *client, const struct options *options, struct json_object **out,
                      char error[static CLIENT_ERROR_MAX])
@@ -211,8 +226,10 @@ static const struct command commands[] = {
 	{ "status", "The pods of a node and their state, as its agent sees them.", "", "aowh",
 	  ask_status, show_status, tables_judge_status },
 	{ "violations", "What is wrong, why, and what to do.",
-	  "  --all               resolved ones too\n", "aowhA", ask_violations, show_violations,
-	  judge_violations },
+	  "  --all               resolved ones too, as far as they are in memory\n"
+	  "  --since TIME        and those resolved since, from the spool: 90m, 24h, 7d, or\n"
+	  "                      2026-11-20T15:00:00Z\n",
+	  "aowhAs", ask_violations, show_violations, judge_violations },
 	{ "flows", "What left the pods, and by which way; what took a wrong way first.",
 	  "  --pod NS/POD        of this pod only\n"
 	  "  --path PATH         gateway, direct, cluster or reply\n",
@@ -261,6 +278,9 @@ static int take_option(const struct command *command, int letter, const char *va
 	case 'A':
 		options->all = true;
 		return 0;
+	case 's':
+		options->since = value;
+		return 0;
 	case 'p':
 		options->pod = value;
 		return 0;
@@ -282,6 +302,7 @@ static int parse(const struct command *command, int argc, char **argv, struct op
 		{ "watch", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "all", no_argument, NULL, 'A' },
+		{ "since", required_argument, NULL, 's' },
 		{ "pod", required_argument, NULL, 'p' },
 		{ "path", required_argument, NULL, 'P' },
 		{ "to", required_argument, NULL, 't' },

@@ -28,19 +28,14 @@ void write_violation(struct encode *e, const char *key, const struct violation *
 	encode_object_end(e);
 }
 
-struct filter {
-	bool open, resolved, any_kind;
-	enum violation_kind kind;
-	const char *namespace; /* NULL: any */
-};
-
-static bool read_filter(struct call *call, struct filter *filter)
+static bool read_filter(struct call *call, struct violation_filter *filter)
 {
 	const char *state = http_server_param(call->request, "state");
 	const char *kind = http_server_param(call->request, "kind");
 
-	*filter = (struct filter){ .any_kind = !kind,
-		                   .namespace = http_server_param(call->request, "namespace") };
+	*filter = (struct violation_filter){
+		.any_kind = !kind, .namespace = http_server_param(call->request, "namespace")
+	};
 	if (state && strcmp(state, "open") != 0 && strcmp(state, "resolved") != 0) {
 		call_problem(call, 400, "state: expected open or resolved");
 		return false;
@@ -54,7 +49,7 @@ static bool read_filter(struct call *call, struct filter *filter)
 	return true;
 }
 
-static bool passes(const struct filter *filter, const struct violation *violation)
+bool violation_passes(const struct violation_filter *filter, const struct violation *violation)
 {
 	if (!(violation->open ? filter->open : filter->resolved))
 		return false;
@@ -63,52 +58,48 @@ static bool passes(const struct filter *filter, const struct violation *violatio
 	return !filter->namespace || strcmp(filter->namespace, violation->namespace) == 0;
 }
 
-/* Open ones first, the newest first: the order of the keys. */
-static void key_of(const struct violation *violation, char key[static LIST_KEY_MAX])
+void violation_key(bool open, int64_t wall_us, const char *id, char key[static VIOLATION_KEY_MAX])
 {
-	uint64_t age = UINT64_MAX - (uint64_t)violation->opened.wall_us;
+	uint64_t age = UINT64_MAX - (uint64_t)wall_us;
 
-	snprintf(key, LIST_KEY_MAX, "%d%016" PRIx64 "%s", !violation->open, age, violation->id);
+	snprintf(key, VIOLATION_KEY_MAX, "%d%016" PRIx64 "%.46s", !open, age, id);
 }
 
-struct item {
-	const struct violation *violation;
-	char key[64]; /* a digit, 16 digits, the id */
-};
-
-static int by_key(const void *a, const void *b)
+int violation_by_key(const void *a, const void *b)
 {
-	return strcmp(((const struct item *)a)->key, ((const struct item *)b)->key);
+	return strcmp(((const struct violation_item *)a)->key,
+	              ((const struct violation_item *)b)->key);
 }
 
-static size_t gather(const struct report_sources *s, const struct filter *filter,
-                     struct item *items, size_t max)
+static size_t gather(const struct report_sources *s, const struct violation_filter *filter,
+                     struct violation_item *items, size_t max)
 {
 	const struct violation *violation;
-	char key[LIST_KEY_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; n < max && (violation = s->violation(s->user, i)); i++) {
-		if (!passes(filter, violation))
+		if (!violation_passes(filter, violation))
 			continue;
-		key_of(violation, key);
-		items[n].violation = violation;
-		snprintf(items[n].key, sizeof(items[n].key), "%.63s", key);
-		n++;
+		violation_key(violation->open, violation->opened.wall_us, violation->id,
+		              items[n].key);
+		items[n++].violation = violation;
 	}
-	qsort(items, n, sizeof(*items), by_key);
+	qsort(items, n, sizeof(*items), violation_by_key);
 	return n;
 }
 
 int route_violations(struct call *call)
 {
-	cleanup(mem_freep) struct item *items = NULL;
-	struct filter filter;
+	const char *since = http_server_param(call->request, "since");
+	cleanup(mem_freep) struct violation_item *items = NULL;
+	struct violation_filter filter;
 	struct list list;
 	size_t n;
 
 	if (!list_begin(call, &list) || !read_filter(call, &filter))
 		return 0;
+	if (since)
+		return history_answer(call, &list, &filter, since);
 	items = malloc(VIOLATIONS_MAX * sizeof(*items));
 	if (!items)
 		return -ENOMEM;

@@ -26,7 +26,7 @@ static const struct route routes[] = {
 	{ "/v1/subjects/{}/{}", "GET", " ", route_subject, false },
 	{ "/v1/gateways", "GET", " limit continue ", route_gateways, false },
 	{ "/v1/gateways/{}/{}", "GET", " ", route_gateway, false },
-	{ "/v1/violations", "GET", " limit continue state kind namespace ", route_violations,
+	{ "/v1/violations", "GET", " limit continue state kind namespace since ", route_violations,
 	  false },
 	{ "/v1/flows", "GET", " limit continue pod path ", route_flows, false },
 	{ "/v1/probes", "GET", " limit continue ", route_probes, false },
@@ -248,6 +248,7 @@ struct report *report_free(struct report *report)
 	if (!report)
 		return NULL;
 
+	history_clear(report);
 	report->events = events_free(report->events);
 	report->metrics = metrics_free(report->metrics);
 	free(report);

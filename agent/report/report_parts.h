@@ -8,11 +8,14 @@
 #include "report/metrics.h"
 #include "report/report.h"
 
+struct history;
+
 struct report {
 	struct report_sources sources;
 	struct metrics *metrics;
 	struct events *events;
 	const struct http_server *server; /* borrowed; NULL: none */
+	struct history *history;          /* questions to the spool: the first was asked */
 };
 
 /* A path element: names of Kubernetes have at most 253 bytes. */
@@ -74,6 +77,32 @@ void list_key(char key[static LIST_KEY_MAX], const char *first, const char *seco
 /* Tokens: base64url without padding (RFC 4648, section 5). */
 void token_write(const char *key, struct buf *out);
 int token_read(const char *token, char key[static LIST_KEY_MAX]);
+
+/* Which violations are wanted. */
+struct violation_filter {
+	bool open, resolved, any_kind;
+	enum violation_kind kind;
+	const char *namespace; /* NULL: any; borrowed */
+};
+
+bool violation_passes(const struct violation_filter *filter, const struct violation *violation);
+
+#define VIOLATION_KEY_MAX 64 /* a digit, 16 digits, the id */
+
+/* Open ones first, newest first. */
+void violation_key(bool open, int64_t wall_us, const char *id, char key[static VIOLATION_KEY_MAX]);
+
+struct violation_item {
+	const struct violation *violation;
+	char key[VIOLATION_KEY_MAX];
+};
+int violation_by_key(const void *a, const void *b); /* of items, for qsort(3) */
+
+/* With ?since=: also from the spool, and then later. */
+int history_answer(struct call *call, const struct list *list,
+                   const struct violation_filter *filter, const char *since);
+/* Nobody is answered any more. */
+void history_clear(struct report *report);
 
 /* Pieces that several answers share. */
 void write_subject_name(struct encode *e, const char *key, const char *namespace, const char *pod,

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +32,13 @@ struct fixture {
 	struct judge_settings settings;
 	struct moment now;
 	uint64_t wait_ns;
-	bool broken;                    /* a condition does not hold */
-	const struct report_kube *kube; /* NULL: nothing came from the API server */
+	bool broken;                            /* a condition does not hold */
+	const struct report_kube *kube;         /* NULL: nothing came from the API server */
+	const struct report_export *on_its_way; /* NULL: neither spool nor collector */
+	/* As the source; NULL: no spool. */
+	int (*history)(struct fixture *f, int64_t since_us, int64_t until_us, uint32_t max_rows,
+	               spool_row_fn row, spool_end_fn end, void *arg);
+	size_t n_forgotten;
 	struct report *report;
 };
 
@@ -146,6 +152,27 @@ FIXTURE_FN void fixture_kube(void *user, struct report_kube *out)
 
 	if (f->kube)
 		*out = *f->kube;
+}
+
+FIXTURE_FN void fixture_export(void *user, struct report_export *out)
+{
+	struct fixture *f = user;
+
+	if (f->on_its_way)
+		*out = *f->on_its_way;
+}
+
+FIXTURE_FN int fixture_history(void *user, int64_t since_us, int64_t until_us, uint32_t max_rows,
+                               spool_row_fn row, spool_end_fn end, void *arg)
+{
+	struct fixture *f = user;
+
+	return f->history ? f->history(f, since_us, until_us, max_rows, row, end, arg) : -ENODEV;
+}
+
+FIXTURE_FN void fixture_history_forget(void *user)
+{
+	((struct fixture *)user)->n_forgotten++;
 }
 
 FIXTURE_FN uint64_t fixture_probe_now(void *user, const struct subject *subject)
@@ -383,6 +410,10 @@ FIXTURE_FN void fixture_start(struct fixture *f)
 		.condition = fixture_condition,
 		.lost = fixture_lost,
 		.kube = fixture_kube,
+		.export = fixture_export,
+		.history = fixture_history,
+		.history_forget = fixture_history_forget,
+		.boot = "0b5d5ba3-8f3c-4d53-8d5f-2f6d3a0f4c11",
 		.probe_now = fixture_probe_now,
 	};
 
