@@ -37,6 +37,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -49,13 +50,14 @@
 #define ATTEMPTS_MAX 96
 #define DEADLINE_MS 10000
 
-enum mode { WORKER, WORKER_OF_FOUR, BROKER, BROKER_OF_FOUR };
+enum mode { WORKER, WORKER_OF_FOUR, BROKER, BROKER_OF_FOUR, SPOOL };
 
 /* Made by the test as the broker would make it: what the process is handed. */
 static struct handed {
 	int netns, listener, stream, udp, udp_peer, seqpacket[2], pair[2], ring, file;
 	struct sockaddr_in tcp_address, udp_address;
 	char folder[64], inside[96], outside[64];
+	char spool[96]; /* a folder that is not there yet */
 	pid_t test;
 } handed;
 
@@ -877,6 +879,223 @@ static const struct attempt broker_attempts[] = {
 
 _Static_assert(sizeof(worker_attempts) / sizeof(worker_attempts[0]) <= ATTEMPTS_MAX, "room");
 
+/* The process of the spool */
+
+static const char *in_spool(const char *name, char path[static 128])
+{
+	snprintf(path, 128, "%s/%s", handed.spool, name);
+	return path;
+}
+
+static int try_widen_spool(void)
+{
+	char error[CONFINE_TEXT_MAX] = "";
+
+	if (confine_spool_files("/", error) < 0)
+		return 0;
+	return try_outside();
+}
+
+static int try_rename_out(void)
+{
+	char from[128], to[128];
+	int r = open_for(in_spool("leaves", from), O_WRONLY | O_CREAT);
+
+	snprintf(to, sizeof(to), "%s/left", handed.folder);
+	return r ? EIO : code(rename(from, to));
+}
+
+static int try_rename_in(void)
+{
+	char to[128];
+
+	return code(rename(handed.inside, in_spool("taken", to)));
+}
+
+static int try_remove(void)
+{
+	return code(unlink(handed.inside));
+}
+
+static int try_truncate_outside(void)
+{
+	return open_for(handed.inside, O_WRONLY | O_TRUNC);
+}
+
+static int try_folder(void)
+{
+	char path[128];
+
+	return code(mkdir(in_spool("folder", path), 0700));
+}
+
+static int try_links(void)
+{
+	char from[128], to[128];
+
+	in_spool("shadow", to);
+	return code(link(in_spool("leaves", from), to)) == EPERM &&
+	                       code(symlink("/etc/shadow", to)) == EPERM
+	               ? EPERM
+	               : 0;
+}
+
+static int try_device_file(void)
+{
+	char path[128];
+
+	return code(mknod(in_spool("disk", path), S_IFBLK | 0600, makedev(8, 0)));
+}
+
+/* Whose a file is, and for whom: Landlock says nothing about either. */
+static int try_owner(void)
+{
+	char path[128];
+	int fd = open(in_spool("leaves", path), O_RDWR | O_CREAT, 0600);
+	int all = code(chmod("/etc/passwd", 0666)) == EPERM &&
+	          code(fchmodat(AT_FDCWD, "/etc/passwd", 0666, 0)) == EPERM &&
+	          code(fchmod(fd, 04755)) == EPERM && code(chown("/etc/passwd", 1, 1)) == EPERM &&
+	          code(fchown(fd, 0, 0)) == EPERM &&
+	          code(utimensat(AT_FDCWD, "/etc/passwd", NULL, 0)) == EPERM;
+
+	close(fd);
+	return all ? EPERM : 0;
+}
+
+static int try_truncate_path(void)
+{
+	return code(truncate(handed.inside, 0));
+}
+
+static int try_descriptor(void)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec data = { (void *)"x", 1 };
+	struct msghdr message = { .msg_iov = &data,
+		                  .msg_iovlen = 1,
+		                  .msg_control = &control,
+		                  .msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.header), &handed.file, sizeof(int));
+	return code(sendmsg(handed.seqpacket[1], &message, 0));
+}
+
+static int try_room(void)
+{
+	int room = 1 << 20;
+
+	return code(setsockopt(handed.pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)));
+}
+
+/* What a database does with its files. */
+static int database(void)
+{
+	const struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	char from[128], to[128], bytes[4];
+	int fd = open(in_spool("db", from), O_RDWR | O_CREAT | O_CLOEXEC, 0644), r;
+	struct stat st;
+
+	if (fd < 0)
+		return errno;
+	r = code(fcntl(fd, F_SETLK, &lock)) ?: code(pwrite(fd, "text", 4, 100));
+	r = r ?: code(fdatasync(fd)) ?: code(fsync(fd)) ?: code(pread(fd, bytes, 4, 100));
+	r = r ?: code(ftruncate(fd, 50)) ?: code(posix_fallocate(fd, 0, 60)) ?: code(fstat(fd, &st));
+	close(fd);
+	r = r ?: open_for(from, O_RDWR | O_TRUNC);
+	r = r ?: code(rename(from, in_spool("db.corrupt", to))) ?: code(unlink(to));
+	r = r ?: code(open_for(handed.spool, O_RDONLY | O_DIRECTORY));
+	return r ?: (st.st_mode & 0777) == 0600 && st.st_uid == 0 ? 0 : EIO;
+}
+
+static int clean_up(void)
+{
+	char path[128];
+
+	return code(unlink(in_spool("leaves", path)));
+}
+
+static int urandom(void)
+{
+	return open_for("/dev/urandom", O_RDONLY);
+}
+
+static const struct attempt spool_attempts[] = {
+	{ "open /etc/shadow", try_shadow, EACCES },
+	{ "open what everybody may read", try_outside, EACCES },
+	{ "open by /proc/self/root", try_escape, EACCES },
+	{ "open own /proc", own_proc, EACCES },
+	{ "open another process' environment", try_environ, EACCES },
+	{ "permit more files later", try_widen_spool, EACCES },
+	{ "create outside", try_create, EACCES },
+	{ "write outside", try_write, EACCES },
+	{ "truncate outside", try_truncate_outside, EACCES },
+	{ "truncate", try_truncate_path, EPERM },
+	{ "remove outside", try_remove, EACCES },
+	{ "rename out of the folder", try_rename_out, EACCES },
+	{ "rename into the folder", try_rename_in, EACCES },
+	{ "make a folder", try_folder, EACCES },
+	{ "link, symlink", try_links, EPERM },
+	{ "mknod", try_device_file, EPERM },
+	{ "chmod, chown, utimensat", try_owner, EPERM },
+	{ "open_by_handle_at", try_open_by_handle, EPERM },
+	{ "setns", try_setns, EPERM },
+	{ "bpf", try_bpf, EPERM },
+	{ "ptrace", try_ptrace, EPERM },
+	{ "process_vm_readv", try_vm_read, EPERM },
+	{ "pidfd_open", try_pidfd, EPERM },
+	{ "socket AF_PACKET", try_packet, EPERM },
+	{ "socket AF_INET", try_inet, EPERM },
+	{ "socket AF_NETLINK", try_netlink, EPERM },
+	{ "socket AF_UNIX", try_unix, EPERM },
+	{ "socketpair", try_socketpair, EPERM },
+	{ "execve", try_execve, EPERM },
+	{ "execveat", try_execveat, EPERM },
+	{ "fork", try_fork, EPERM },
+	{ "clone", try_clone, EPERM },
+	{ "clone of a thread", try_thread, EPERM },
+	{ "clone3", try_clone3, ENOSYS },
+	{ "connect", try_connect, EPERM },
+	{ "sendto an address", try_sendto_address, EPERM },
+	{ "MSG_FASTOPEN", try_fastopen, EPERM },
+	{ "MSG_FASTOPEN to an address", try_fastopen_address, EPERM },
+	{ "sendmsg", try_sendmsg, EPERM },
+	{ "sendmmsg", try_sendmmsg, EPERM },
+	{ "hand over a descriptor", try_descriptor, EPERM },
+	{ "options of a socket", try_room, EPERM },
+	{ "bind", try_bind, EPERM },
+	{ "listen", try_listen, EPERM },
+	{ "mount", try_mount, EPERM },
+	{ "umount2", try_unmount, EPERM },
+	{ "chroot", try_chroot, EPERM },
+	{ "unshare the network", try_unshare_net, EPERM },
+	{ "unshare the users", try_unshare_user, EPERM },
+	{ "kill the parent", try_kill, EPERM },
+	{ "tgkill the parent", try_tgkill, EPERM },
+	{ "rt_sigqueueinfo", try_sigqueue, EPERM },
+	{ "setuid 0", try_setuid, EPERM },
+	{ "capset", try_capset, EPERM },
+	{ "io_uring_setup", try_io_uring, EPERM },
+	{ "perf_event_open", try_perf, EPERM },
+	{ "finit_module", try_module, EPERM },
+	{ "kexec_load", try_kexec, EPERM },
+	{ "become dumpable", try_filter, EPERM },
+	{ "map code", try_code, EPERM },
+	{ "make code of data", try_make_code, EPERM },
+	{ "raise RLIMIT_CORE", try_core, EPERM },
+	{ "a database's files", database, 0 },
+	{ "remove a file", clean_up, 0 },
+	{ "/dev/urandom", urandom, 0 },
+	{ "getrandom", random_bytes, 0 },
+	{ "time zone", local_time, 0 },
+	{ "large blocks", large_blocks, 0 },
+	{ "send on a connected socket", connected, 0 },
+};
+
+_Static_assert(sizeof(spool_attempts) / sizeof(spool_attempts[0]) <= ATTEMPTS_MAX, "room");
+
 /* The process */
 
 static int confine(enum mode mode)
@@ -888,6 +1107,9 @@ static int confine(enum mode mode)
 		assert(capabilities_keep(CAPABILITIES_KEPT) == 0);
 	if (mode == BROKER || mode == BROKER_OF_FOUR)
 		return confine_broker(outcome->error);
+	if (mode == SPOOL)
+		return confine_spool_start(outcome->error)
+		               ?: confine_spool_files(handed.spool, outcome->error);
 	r = confine_worker(handed.test, outcome->warning, outcome->error);
 	if (r < 0)
 		return r;
@@ -1056,6 +1278,7 @@ static int set_up(void **state)
 	snprintf(handed.inside, sizeof(handed.inside), "%s/inside", handed.folder);
 	write_file(handed.inside);
 	snprintf(handed.outside, sizeof(handed.outside), "/etc/passwd");
+	snprintf(handed.spool, sizeof(handed.spool), "%s/a/spool", handed.folder);
 	handed.test = getpid();
 	handed.netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	handed.listener = bound(SOCK_STREAM, &handed.tcp_address);
@@ -1087,7 +1310,10 @@ static int tear_down(void **state)
 		close(all[i]);
 	munmap(outcome, sizeof(*outcome));
 	unlink(handed.inside);
-	rmdir(handed.folder);
+	(void)rmdir(handed.spool);
+	snprintf(handed.spool, sizeof(handed.spool), "%s/a", handed.folder);
+	rmdir(handed.spool);
+	assert_int_equal(rmdir(handed.folder), 0); /* nothing was left there */
 	return 0;
 }
 
@@ -1216,6 +1442,47 @@ static void test_broker_of_four(void **state)
 	check_status(status, lines, COUNT(lines));
 }
 
+/* Root, so that the files are root's, and nothing else of root's. */
+static void test_spool(void **state)
+{
+	static const char *const lines[][2] = {
+		{ "Uid:", "0\t0\t0\t0" },
+		{ "CapBnd:", "0000000000000000" },
+	};
+	char status[4096];
+	struct stat st;
+
+	(void)state;
+	if (!here())
+		return;
+	try_all(SPOOL, spool_attempts, COUNT(spool_attempts), status);
+	check_status(status, no_capability, COUNT(no_capability));
+	check_status(status, lines, COUNT(lines));
+	assert_int_equal(stat(handed.spool, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	nothing_arrived();
+}
+
+/* Said, and gone on with: in memory, and no file of root's is its own for that. */
+static void test_spool_without_folder(void **state)
+{
+	(void)state;
+	if (!here())
+		return;
+	memset(outcome, 0, sizeof(*outcome));
+	snprintf(handed.spool, sizeof(handed.spool), "%s/inside/no-folder", handed.folder);
+	if (fork() == 0) {
+		outcome->confined = confine(SPOOL);
+		outcome->result[0] = try_create();
+		outcome->result[1] = try_shadow();
+		_exit(0);
+	}
+	assert_true(wait(NULL) > 0);
+	assert_int_equal(outcome->confined, 0);
+	assert_int_equal(outcome->result[0], EACCES);
+	assert_int_equal(outcome->result[1], EACCES);
+}
+
 /* ENOSYS: a kernel without Landlock, as far as this process can tell; EPERM: a container whose profile does not know it. */
 static void hide_landlock(int error)
 {
@@ -1273,6 +1540,10 @@ static void test_without_landlock(void **state)
 		assert_int_equal(outcome->confined, 0);
 		assert_int_equal(outcome->files, -rows[i].error);
 		assert_non_null(strstr(outcome->error, rows[i].why));
+
+		/* It goes on: without files of its own nothing would be kept at all. */
+		without_landlock(SPOOL, rows[i].error);
+		assert_int_equal(outcome->confined, 0);
 	}
 }
 
@@ -1378,6 +1649,8 @@ static void test_sanitized(void **state)
 	assert_non_null(strstr(warning, "not confined"));
 	assert_int_equal(confine_files(NULL, 0, warning, error), 0);
 	assert_int_equal(confine_broker(error), 0);
+	assert_int_equal(confine_spool_start(error), 0);
+	assert_int_equal(confine_spool_files("/nowhere/at/all", error), 0);
 	assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
 	assert_string_equal(error, "");
 }
@@ -1389,6 +1662,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_worker_of_four, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_broker, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_broker_of_four, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_spool, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_spool_without_folder, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_without_landlock, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ends_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_parent, set_up, tear_down),
