@@ -46,6 +46,20 @@ int route_ready(struct call *call)
 	return health(call, true);
 }
 
+bool report_ready(const struct report *report)
+{
+	const struct report_sources *s = &report->sources;
+
+	for (size_t i = 0; i < _CONDITION_MAX; i++) {
+		struct report_condition_state state = { 0 };
+
+		s->condition(s->user, (enum report_condition)i, &state);
+		if (!state.ok)
+			return false;
+	}
+	return true;
+}
+
 struct sums {
 	uint64_t states[_STATE_MAX], total;
 	int64_t last_round_us;
@@ -123,6 +137,35 @@ static void write_lost(struct encode *e, const struct report *report)
 	encode_object_end(e);
 }
 
+static void write_export(struct encode *e, const struct report *report)
+{
+	struct report_export state = report_export(report);
+	const struct spool_state *spool = &state.spool.state;
+	const struct exporter_stats *exporter = &state.exporter;
+
+	encode_object(e, "export");
+	encode_bool(e, "configured", state.exporting);
+	encode_u64(e, "queued", spool->waiting);
+	encode_time(e, "oldestQueued", spool->oldest_us);
+	encode_u64(e, "sent", exporter->sent);
+	encode_u64(e, "rejected", exporter->rejected);
+	encode_time(e, "lastSuccess", exporter->last_success_us);
+	encode_text(e, "lastError", exporter->last_error);
+	encode_object(e, "dropped");
+	for (size_t i = 0; i < _SPOOL_DROP_MAX; i++)
+		encode_u64(e, spool_drop_name((enum spool_drop)i), spool->dropped[i]);
+	encode_u64(e, "queue", state.spool.refused);
+	encode_object_end(e);
+	encode_object(e, "spool");
+	encode_bool(e, "present", state.spooling);
+	encode_u64(e, "bytes", spool->bytes);
+	encode_bool(e, "degraded", spool->degraded);
+	encode_text(e, "reason", spool->reason);
+	encode_u64(e, "errors", spool->errors);
+	encode_object_end(e);
+	encode_object_end(e);
+}
+
 void write_status(struct call *call, const char *key)
 {
 	const struct report_sources *s = call->sources;
@@ -151,6 +194,7 @@ void write_status(struct call *call, const char *key)
 	write_violations(e, s);
 	write_flows(e, call->report->metrics);
 	write_conditions(call, "conditions");
+	write_export(e, call->report);
 	write_lost(e, call->report);
 	encode_object_end(e);
 }

@@ -194,6 +194,44 @@ static void collect_kube(struct report *report)
 		            (double)*events[i].n);
 }
 
+static void collect_spool(struct metrics *metrics, const struct spool_client_stats *stats)
+{
+	const struct spool_state *state = &stats->state;
+
+	metrics_set(metrics, METRIC_EXPORT_QUEUE, NULL, (double)state->waiting);
+	metrics_set(metrics, METRIC_EXPORT_OLDEST, NULL, (double)state->oldest_us / 1e6);
+	metrics_set(metrics, METRIC_EXPORT_SPOOLED, NULL, (double)state->bytes);
+	metrics_set(metrics, METRIC_EXPORT_DEGRADED, NULL, state->degraded);
+	metrics_set(metrics, METRIC_EXPORT_SPOOL_ERRORS, NULL, (double)state->errors);
+	for (size_t i = 0; i < _SPOOL_DROP_MAX; i++)
+		metrics_set(metrics, METRIC_EXPORT_DROPPED,
+		            METRIC_LABELS(spool_drop_name((enum spool_drop)i)),
+		            (double)state->dropped[i]);
+	metrics_set(metrics, METRIC_EXPORT_DROPPED, METRIC_LABELS("queue"), (double)stats->refused);
+}
+
+/* Without a collector too: the series are there, with 0. */
+static void collect_export(struct report *report)
+{
+	struct report_export state = report_export(report);
+	const struct exporter_stats *stats = &state.exporter;
+	struct metrics *metrics = report->metrics;
+
+	collect_spool(metrics, &state.spool);
+	metrics_set(metrics, METRIC_EXPORT_CONFIGURED, NULL, state.exporting);
+	metrics_set(metrics, METRIC_EXPORT_SENT, NULL, (double)stats->sent);
+	metrics_set(metrics, METRIC_EXPORT_REJECTED, NULL, (double)stats->rejected);
+	metrics_set(metrics, METRIC_EXPORT_SENT_BYTES, NULL, (double)stats->sent_bytes);
+	metrics_set(metrics, METRIC_EXPORT_LAST_SUCCESS, NULL,
+	            (double)stats->last_success_us / 1e6);
+	for (size_t i = 0; i < _EXPORT_SIGNAL_MAX; i++)
+		for (size_t k = 0; k < _EXPORT_RESULT_MAX; k++)
+			metrics_set(metrics, METRIC_EXPORT_REQUESTS,
+			            METRIC_LABELS(export_signal_name((enum export_signal)i),
+			                          export_result_name((enum export_result)k)),
+			            (double)stats->requests[i][k]);
+}
+
 void collect(struct report *report)
 {
 	static const enum metric swept[] = {
@@ -214,6 +252,7 @@ void collect(struct report *report)
 		metrics_sweep_end(report->metrics, swept[i]);
 	report_echoes(report);
 	collect_kube(report);
+	collect_export(report);
 	collect_own(report);
 }
 

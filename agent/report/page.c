@@ -113,6 +113,46 @@ static void write_conditions_line(struct page *page)
 	buf_text(out, "</ul>");
 }
 
+/* The audit trail: what waits, and whether a crash would lose it. */
+static void write_export(struct page *page)
+{
+	struct report_export state = report_export(page->call->report);
+	const struct spool_state *spool = &state.spool.state;
+	const struct exporter_stats *exporter = &state.exporter;
+	struct buf *out = page->out;
+
+	if (!state.spooling && !state.exporting)
+		return;
+	buf_text(out, "<h2>Reports to the collector</h2><ul class=\"list\">");
+	if (!state.exporting) {
+		buf_text(out, "<li class=\"badge\">no collector is configured</li>");
+	} else {
+		buf_format(out, "<li class=\"badge %s\">sent ",
+		           exporter->last_error[0] ? "warn" : "ok");
+		html_count(out, exporter->sent);
+		if (exporter->last_success_us) {
+			buf_text(out, ", the last ");
+			html_ago(out, exporter->last_success_us, page->now_us);
+		}
+		buf_text(out, exporter->last_error[0] ? ": " : "");
+		html_text(out, exporter->last_error);
+		buf_format(out, "</li><li class=\"badge %s\">waiting ",
+		           exporter->last_error[0] ? "warn" : "ok");
+		html_count(out, spool->waiting);
+		if (spool->waiting && spool->oldest_us) {
+			buf_text(out, ", the oldest of ");
+			html_ago(out, spool->oldest_us, page->now_us);
+		}
+		buf_text(out, "</li>");
+	}
+	buf_format(out, "<li class=\"badge %s\">spool ", spool->degraded ? "bad" : "ok");
+	html_bytes(out, spool->bytes);
+	buf_text(out, spool->degraded ? ", in memory only" : "");
+	buf_text(out, spool->reason[0] ? ": " : "");
+	html_text(out, spool->reason);
+	buf_text(out, "</li></ul>");
+}
+
 static void write_losses(struct page *page)
 {
 	struct buf *out = page->out;
@@ -428,6 +468,7 @@ int route_page(struct call *call)
 	write_flow_sums(&page);
 	write_resolved(&page);
 	write_conditions_line(&page);
+	write_export(&page);
 	write_losses(&page);
 	write_foot(&page);
 	return 0;

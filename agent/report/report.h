@@ -51,3 +51,5 @@ int report_check(struct report *report, const char *const *pods, size_t n_pods, 
 void report_metrics_otlp(void *user, struct encode *e);
 /* What /readyz says. */
 bool report_ready(const struct report *report);
+/* Everything lost or dropped, of all reasons. */
+uint64_t report_lost_total(const struct report *report);

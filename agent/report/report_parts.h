@@ -46,7 +46,8 @@ const struct subject *source_subject(const struct report_sources *sources, const
 /* Subjects in order of namespace and pod; returns how many. */
 size_t source_subjects(const struct report_sources *sources,
                        const struct subject *out[static SUBJECTS_MAX]);
-size_t source_open(const struct report_sources *sources); /* open violations */
+size_t source_open(const struct report_sources *sources);        /* open violations */
+struct report_export report_export(const struct report *report); /* zeros: nothing is */
 uint64_t report_lost(const struct report *report, enum report_loss loss);
 
 /*

@@ -30,6 +30,7 @@ static const struct {
 	[LOSS_EVENTS] = { "events", "events" },
 	[LOSS_READERS] = { "eventReaders", "event-readers" },
 	[LOSS_CONNECTIONS] = { "connections", "connections" },
+	[LOSS_REPORTS] = { "reports", "reports" },
 };
 static_assert(sizeof(losses) / sizeof(losses[0]) == _LOSS_MAX, "a loss has no name");
 
@@ -62,6 +63,34 @@ const char *report_loss_label(enum report_loss loss)
 	return losses[loss].label;
 }
 
+uint64_t report_lost_total(const struct report *report)
+{
+	uint64_t total = 0;
+
+	for (unsigned int i = 0; i < _LOSS_MAX; i++)
+		total += report_lost(report, (enum report_loss)i);
+	return total;
+}
+
+struct report_export report_export(const struct report *report)
+{
+	struct report_export state = { 0 };
+
+	if (report->sources.export)
+		report->sources.export(report->sources.user, &state);
+	return state;
+}
+
+static uint64_t lost_reports(const struct report *report)
+{
+	struct report_export state = report_export(report);
+	uint64_t lost = state.spool.refused + state.exporter.rejected;
+
+	for (size_t i = 0; i < _SPOOL_DROP_MAX; i++)
+		lost += state.spool.state.dropped[i];
+	return lost;
+}
+
 uint64_t report_lost(const struct report *report, enum report_loss loss)
 {
 	const struct http_server_stats none = { 0 };
@@ -75,7 +104,9 @@ uint64_t report_lost(const struct report *report, enum report_loss loss)
 	case LOSS_READERS:
 		return stats.streams_dropped + stats.streams_refused;
 	case LOSS_CONNECTIONS:
-		return stats.refused_peer + stats.timed_out + stats.paused;
+		return stats.refused_peer + stats.timed_out + stats.paused + stats.deferred_refused;
+	case LOSS_REPORTS:
+		return lost_reports(report);
 	default:
 		return report->sources.lost(report->sources.user, loss);
 	}

@@ -47,6 +47,7 @@ enum report_loss {
 	LOSS_EVENTS,                    /* events that could not be kept or sent */
 	LOSS_READERS,                   /* readers of events that were cut off or turned away */
 	LOSS_CONNECTIONS,               /* HTTP connections refused or cut off */
+	LOSS_REPORTS, /* that do not reach the collector: dropped, or rejected by it */
 	_LOSS_MAX,
 };
 

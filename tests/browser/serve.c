@@ -12,6 +12,7 @@
 #include "io/http_server.h"
 
 static struct fixture fixture;
+static struct report_export on_its_way;
 
 static int on_second(struct timer *timer)
 {
@@ -35,6 +36,8 @@ static void change(const char *how)
 	} else if (strcmp(how, "healthy") == 0) {
 		fixture.n_violations = 0;
 		fixture.n_subjects = 1;
+		on_its_way.spool.state = (struct spool_state){ .bytes = 61440 };
+		on_its_way.exporter.last_error[0] = '\0';
 	} else if (strcmp(how, "empty") == 0) {
 		fixture.n_violations = fixture.n_subjects = fixture.n_flows = 0;
 	}
@@ -53,6 +56,8 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	fixture_start(&fixture);
+	on_its_way = fixture_made_up_export();
+	fixture.on_its_way = &on_its_way;
 	change(argc > 2 ? argv[2] : "");
 	options.user = fixture.report;
 	r = loop_new(&loop);

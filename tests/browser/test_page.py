@@ -9,8 +9,8 @@ from browser import Browser
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD", "build")
-LAYERS = "report verdict probe flow inventory kube io policy base".split()
-LIBRARIES = "libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl".split()
+LAYERS = "report export spool verdict probe flow inventory kube io policy base".split()
+LIBRARIES = "libbpf libcurl libcares json-c libmicrohttpd yaml-0.1 libmnl sqlite3 zlib".split()
 
 
 @pytest.fixture(scope="module")

@@ -181,6 +181,33 @@ FIXTURE_FN uint64_t fixture_probe_now(void *user, const struct subject *subject)
 	return ((struct fixture *)user)->wait_ns;
 }
 
+/* Some of everything on its way. */
+FIXTURE_FN struct report_export fixture_made_up_export(void)
+{
+	struct report_export made_up = {
+		.spooling = true,
+		.exporting = true,
+		.spool = { .state = { .degraded = true,
+		                      .reason = "the disk is full",
+		                      .waiting = 401,
+		                      .bytes = 402000000,
+		                      .oldest_us = FIXTURE_US - 600000000,
+		                      .dropped = { 403, 404, 405, 406 },
+		                      .errors = 407 },
+		           .refused = 408 },
+		.exporter = { .sent = 501,
+		              .rejected = 502,
+		              .sent_bytes = 503,
+		              .last_success_us = FIXTURE_US - 60000000,
+		              .last_error = "503 <Service> Unavailable" },
+	};
+
+	for (unsigned int i = 0; i < _EXPORT_SIGNAL_MAX; i++)
+		for (unsigned int k = 0; k < _EXPORT_RESULT_MAX; k++)
+			made_up.exporter.requests[i][k] = 600 + 10 * i + k;
+	return made_up;
+}
+
 FIXTURE_FN void fixture_prefix(struct prefix_set *out, const char *text)
 {
 	if (prefix_parse(text, out) < 0)

@@ -307,7 +307,9 @@ static void health_and_readiness_differ(void **state)
 
 	(void)state;
 	fixture_start(&f);
+	assert_true(report_ready(f.report));
 	f.broken = true;
+	assert_false(report_ready(f.report));
 	o = ask(&f, "/healthz", 200);
 	json_object_put(o);
 	{
@@ -371,6 +373,7 @@ static void probing_now_is_limited(void **state)
 
 static void status_gateways_probes_and_explain(void **state)
 {
+	const struct report_export made_up = fixture_made_up_export();
 	struct json_object *o;
 	struct fixture f;
 
@@ -384,6 +387,24 @@ static void status_gateways_probes_and_explain(void **state)
 	assert_int_equal(json_object_get_int(at(o, "/violations/openByKind/stale-routes")), 0);
 	assert_int_equal(json_object_get_int(at(o, "/lost/flowEvents")), 12);
 	assert_int_equal(json_object_get_int(at(o, "/flows/direct/packets")), 1207);
+	assert_false(json_object_get_boolean(at(o, "/export/configured")));
+	expect_text(o, "/export/lastSuccess", NULL);
+	json_object_put(o);
+
+	f.on_its_way = &made_up;
+	o = ask(&f, "/v1/status", 200);
+	assert_true(json_object_get_boolean(at(o, "/export/configured")));
+	assert_int_equal(json_object_get_int(at(o, "/export/queued")), 401);
+	expect_text(o, "/export/oldestQueued", "2026-11-20T15:50:00.000000Z");
+	assert_int_equal(json_object_get_int(at(o, "/export/sent")), 501);
+	assert_int_equal(json_object_get_int(at(o, "/export/rejected")), 502);
+	expect_text(o, "/export/lastSuccess", "2026-11-20T15:59:00.000000Z");
+	expect_text(o, "/export/lastError", "503 <Service> Unavailable");
+	assert_int_equal(json_object_get_int(at(o, "/export/dropped/corrupt")), 405);
+	assert_int_equal(json_object_get_int(at(o, "/export/dropped/queue")), 408);
+	assert_true(json_object_get_boolean(at(o, "/export/spool/degraded")));
+	expect_text(o, "/export/spool/reason", "the disk is full");
+	assert_int_equal(json_object_get_int(at(o, "/lost/reports")), 2528);
 	json_object_put(o);
 
 	o = ask(&f, "/v1/gateways/shop/private", 200);

@@ -78,6 +78,41 @@ static void it_does_not_claim_what_nobody_watched(void **state)
 	fixture_stop(&f);
 }
 
+static void it_says_what_waits_for_the_collector(void **state)
+{
+	static const char *const wanted[] = {
+		"badge warn\">sent 501, the last ",
+		": 503 &lt;Service&gt; Unavailable</li>",
+		"waiting 401, the oldest of ",
+		"badge bad\">spool 402 MB, in memory only: the disk is full</li>",
+		"reports 2",
+	};
+	struct report_export made_up = fixture_made_up_export();
+	struct fixture f;
+	char *html;
+
+	(void)state;
+	fixture_start(&f);
+	html = page(&f);
+	assert_null(strstr(html, "Reports to the collector"));
+	free(html);
+
+	f.on_its_way = &made_up;
+	html = page(&f);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		if (!strstr(html, wanted[i]))
+			fail_msg("not there: %s in %s", wanted[i],
+			         strstr(html, "Reports to the collector"));
+	free(html);
+
+	made_up.exporting = false;
+	html = page(&f);
+	assert_non_null(strstr(html, "no collector is configured"));
+	assert_null(strstr(html, "waiting 401"));
+	free(html);
+	fixture_stop(&f);
+}
+
 static size_t count(const char *text, const char *what)
 {
 	size_t n = 0;
@@ -152,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_says_what_matters),
 		cmocka_unit_test(it_does_not_claim_what_nobody_watched),
+		cmocka_unit_test(it_says_what_waits_for_the_collector),
 		cmocka_unit_test(hostile_names_stay_text),
 		cmocka_unit_test(the_policy_allows_exactly_style_and_script),
 	};

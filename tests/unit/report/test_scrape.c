@@ -243,6 +243,61 @@ static void read_strictly(char *text, bool open)
 		free(families[i]);
 }
 
+/* As the API server's: with 0 from the start, then what was counted, and the sum of it. */
+static void what_is_on_its_way_is_counted(void **state)
+{
+	static const struct {
+		const char *series;
+		const char *value;
+	} rows[] = {
+		{ "export_configured", "1" },
+		{ "export_queue_records", "401" },
+		{ "export_oldest_record_timestamp_seconds", "1795189800" },
+		{ "export_spooled_bytes", "402000000" },
+		{ "export_spool_degraded", "1" },
+		{ "export_spool_errors_total", "407" },
+		{ "export_sent_total", "501" },
+		{ "export_rejected_total", "502" },
+		{ "export_dropped_total{reason=\"full\"}", "403" },
+		{ "export_dropped_total{reason=\"age\"}", "404" },
+		{ "export_dropped_total{reason=\"corrupt\"}", "405" },
+		{ "export_dropped_total{reason=\"failed\"}", "406" },
+		{ "export_dropped_total{reason=\"queue\"}", "408" },
+		{ "export_requests_total{signal=\"logs\",result=\"ok\"}", "600" },
+		{ "export_requests_total{signal=\"logs\",result=\"retry\"}", "601" },
+		{ "export_requests_total{signal=\"metrics\",result=\"refused\"}", "612" },
+		{ "export_requests_total{signal=\"metrics\",result=\"failed\"}", "613" },
+		{ "export_sent_bytes_total", "503" },
+		{ "export_last_success_timestamp_seconds", "1795190340" },
+		{ "lost_total{what=\"reports\"}", "2528" },
+	};
+	const struct report_export made_up = fixture_made_up_export();
+	struct fixture f;
+
+	(void)state;
+	fixture_start(&f);
+	for (int full = 0; full < 2; full++) {
+		char *text;
+
+		f.on_its_way = full ? &made_up : NULL;
+		text = scrape(&f, NULL);
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			char line[160];
+
+			snprintf(line, sizeof(line), "\negress_verifier_%s %s\n", rows[i].series,
+			         full ? rows[i].value : "0");
+			if (!strstr(text, line))
+				fail_msg("not there: %s", line + 1);
+		}
+		read_strictly(text, false);
+		free(text);
+		text = scrape(&f, OPEN);
+		read_strictly(text, true);
+		free(text);
+	}
+	fixture_stop(&f);
+}
+
 /* Whoever may create pods may name any number of gateways. */
 static void names_that_are_gone_leave_no_series(void **state)
 {
@@ -308,6 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(series_exist_from_the_start),
 		cmocka_unit_test(what_the_api_server_brings_is_counted),
+		cmocka_unit_test(what_is_on_its_way_is_counted),
 		cmocka_unit_test(names_that_are_gone_leave_no_series),
 		cmocka_unit_test(strict_readers_take_both),
 		cmocka_unit_test(promtool_takes_it),
