@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <zlib.h>
 
