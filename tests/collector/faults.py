@@ -29,10 +29,12 @@ class Request:
     size: int = 0  # of the body as sent
     text: bytes = field(default=b"", repr=False)  # decompressed; kept only while it is under way
     length: int = 0  # of text
+    records: list = field(default_factory=list, repr=False)  # kept only while it is under way
     uids: list = field(default_factory=list, repr=False)  # of its log records
     status: int = None  # what the agent was answered; None: nothing
     upstream: int = None  # what the Collector answered
     done: float = None
+    answered: float = None  # as done, but Unix time
 
 
 @dataclass
@@ -85,7 +87,8 @@ class FaultProxy:
         self.net, self.collector, self.port = lab.net(node), collector, port
         self.lock, self.changed = threading.Lock(), threading.Condition()
         self.requests, self.connections = [], set()
-        self.accepted = {}  # uid: runs of the Collector that answered 200 for it
+        self.accepted = {}  # uid: runs of the Collector that answered 200 for it, in the order of the first answers
+        self.contents = {}  # uid: Record, of those
         self.rejected = {}  # uid: statuses other than 200 with which it came back
         self._fault = None
         self.server = self.thread = None
@@ -142,7 +145,8 @@ class FaultProxy:
             return [request for request in self.requests if request.path == path and request.at >= since]
 
     def finish(self, request):
-        request.done, request.text = time.monotonic(), b""
+        request.done, request.answered, request.text = time.monotonic(), time.time(), b""
+        request.records = []
         with self.changed:
             self.changed.notify_all()
 
@@ -212,7 +216,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
         request = Request(time.monotonic(), self.path, {k.lower(): v for k, v in self.headers.items()}, len(body), text, len(text))
         if self.path == "/v1/logs":
-            request.uids = [record.uid for record in records_of(json.loads(text))]
+            request.records = list(records_of(json.loads(text)))
+            request.uids = [record.uid for record in request.records]
         fault = self.proxy.fault
         if fault and not fault.takes(request):
             fault = None
@@ -262,8 +267,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         request.upstream = answer.status
         if answer.status == 200:
             with self.proxy.lock:
-                for uid in request.uids:
-                    self.proxy.accepted.setdefault(uid, []).append(run)
+                for record in request.records:
+                    self.proxy.accepted.setdefault(record.uid, []).append(run)
+                    self.proxy.contents[record.uid] = record
         return answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP}, text
 
     def answer(self, request, status, headers, body):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, f"{REPOSITORY}/tests/lab")
+sys.path[:0] = [f"{REPOSITORY}/tests/lab", f"{REPOSITORY}/tests/kube"]
 
 from parts import host  # noqa: E402
 from sink import Sink, metrics_of, records_of  # noqa: E402

@@ -20,6 +20,7 @@ from faults import FaultProxy
 from lab import Lab
 from parts import agent as agent_module
 from parts import layout, objects
+from parts.witness import Events
 
 NAMESPACE = layout.NAMESPACE
 TOLD = re.compile(r" violation (opened|resolved) .* id=\"([0-9a-f]{32})\"")
@@ -96,9 +97,14 @@ class Reporting:
             "probe": {"interval": "1s", "nodeControl": False, "echoes": [{"name": "nobody", "url": "http://192.0.2.99/"}]},
             "collector": {"endpoint": endpoint or self.proxy.url, **({"spool": spool} if spool else {})},
         }
-        made = self.lab.agent(start=False, **agent_module.merge(settings, overrides))
+        # A folder, and so a spool, of its own.
+        made = self.lab.agent(start=False, name=f"agent{len(self.lab.agents)}", **agent_module.merge(settings, overrides))
         made.env.update(env or {})
         return made.start() if start else made
+
+    def listen(self, agent):
+        """What /v1/events says from here on."""
+        return Events(agent)
 
     # What is to be at the Collector
 
@@ -110,7 +116,11 @@ class Reporting:
 
 def told(agent):
     """[(id of the violation, "opened" or "resolved")] as the agent told them, in order, over all its runs."""
-    return [(match[2], match[1]) for match in TOLD.finditer(agent.log())]
+    return told_in(agent.log())
+
+
+def told_in(log):
+    return [(match[2], match[1]) for match in TOLD.finditer(log)]
 
 
 def unique(records):
@@ -141,16 +151,38 @@ def out_of_order(records):
             if came != [("opened", "resolved")[n % 2] for n in range(len(came))]}
 
 
+def late(records):
+    """Pods whose records came in another order than that in which they were written: {pod: times}."""
+    by_pod = collections.defaultdict(list)
+    for record in unique(records):
+        by_pod[record.attributes.get("k8s.pod.uid")].append(int(record.raw["observedTimeUnixNano"]))
+    return {pod: times for pod, times in by_pod.items() if pod and times != sorted(times)}
+
+
+def series(agent, name, total=False):
+    """The value of a series of the agent's; `total`: the sum over all of that name."""
+    metrics = agent.metrics()
+    if not total:
+        return metrics[f"egress_verifier_{name}"]
+    found = [value for series, value in metrics.items() if series.partition("{")[0] == f"egress_verifier_{name}"]
+    assert found, f"no series {name}"
+    return sum(found)
+
+
 def waiting(agent):
     """Records in the spool."""
-    return agent.metrics()["egress_verifier_export_queue_records"]
+    return series(agent, "export_queue_records")
 
 
 def processes(agent):
     """{"egress-broker": pid, …} of a running agent."""
     found = {}
     with open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children", encoding="ascii") as file:
-        for pid in [str(agent.process.pid), *file.read().split()]:
+        pids = [agent.process.pid, *map(int, file.read().split())]
+    for pid in pids:
+        try:
             with open(f"/proc/{pid}/comm", encoding="ascii") as name:
-                found[name.read().strip()] = int(pid)
+                found[name.read().strip()] = pid
+        except FileNotFoundError:
+            pass  # it has ended since
     return found

@@ -4,10 +4,12 @@ import collections
 import gzip
 import http.client
 import json
+import os
 import time
 
 import pytest
 
+from disk import Disk
 from faults import Fault
 from parts import host
 from reporting import Crowd, changes, missing, out_of_order, unique
@@ -195,3 +197,30 @@ def test_crowd(tmp_path):
     crowd.repair()
     items = json.loads((tmp_path / "objects.json").read_text())["items"]
     assert [item["metadata"]["name"] for item in items[1:]] == ["crowd-0", "crowd-1", "crowd-2", "absent"]
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_disk(clean, device):
+    disk = Disk(clean.lab, size=4 << 20, device=device)
+    try:
+        os.makedirs(disk.path())
+        file = os.open(disk.path("file"), os.O_CREAT | os.O_WRONLY)
+        os.write(file, b"x" * 4096)
+        os.fsync(file)
+        disk.fill()
+        with pytest.raises(OSError):
+            for _ in range(100):
+                os.write(file, b"x" * 65536)
+                os.fsync(file)
+        disk.empty()
+        os.close(file)
+        again = os.open(disk.path("file"), os.O_WRONLY | os.O_TRUNC)
+        os.write(again, b"x" * 65536)
+        os.fsync(again)
+        os.close(again)
+        if not device:
+            disk.read_only()
+            with pytest.raises(OSError, match="Read-only"):
+                open(disk.path("other"), "w", encoding="ascii")
+    finally:
+        disk.close()
