@@ -44,13 +44,29 @@ static size_t write_char(struct buf *out, const unsigned char *p)
 	return 1;
 }
 
+/* Most text is written as it is: in one piece up to the next character that is not. */
+static size_t plain_length(const unsigned char *p)
+{
+	size_t n = 0;
+
+	while (p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\')
+		n++;
+	return n;
+}
+
 static void write_text(struct buf *out, const char *text)
 {
 	const unsigned char *p = (const unsigned char *)text;
 
 	buf_text(out, "\"");
-	while (*p && !out->error)
-		p += write_char(out, p);
+	while (*p && !out->error) {
+		size_t n = plain_length(p);
+
+		buf_append(out, p, n);
+		p += n;
+		if (*p)
+			p += write_char(out, p);
+	}
 	buf_text(out, "\"");
 }
 
