@@ -25,6 +25,7 @@ static void on_subject_added(void *user, struct subject *subject)
 	watched->agent = agent;
 	watched->subject = subject;
 	judge_record_init(&watched->record, &now);
+	agent_spool_remember(agent, watched);
 	agent->watched[subject->number] = watched;
 
 	agent_flows_attach(agent, watched);
@@ -69,6 +70,7 @@ static void on_subject_removed(void *user, struct subject *subject)
 	agent_probes_forget(agent, watched);
 	agent_flows_detach(agent, watched);
 	violations_forget(agent->violations, subject->uid, &now);
+	agent_spool_forget(agent, subject);
 	agent->watched[subject->number] = NULL;
 	free(watched->round);
 	free(watched->offending);
@@ -143,11 +145,13 @@ static void watch_left_out(struct agent *agent)
 static int on_tick(struct timer *timer)
 {
 	struct agent *agent = container_of(timer, struct agent, tick);
+	struct moment now = clock_now();
 
 	watch_left_out(agent);
 	agent_leave_prepare(agent);
 	agent_flows_settle(agent);
 	agent_judge_tick(agent);
+	agent_spool_tick(agent, &now);
 	return 0;
 }
 
@@ -186,7 +190,7 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return fail(error, "starting", r);
 
-	r = agent_setup(agent->config, agent_source_server(agent));
+	r = agent_setup(agent->config, &agent->export.settings, agent_source_server(agent));
 	if (r < 0)
 		return fail(error, "what the configuration asks of the broker", r);
 	/* Before anything in the kernel is touched: an agent that runs already has the address. */
@@ -201,6 +205,9 @@ static int build(struct agent *agent, char error[static 512])
 		return -EPERM;
 	}
 
+	r = agent_spool_start(agent, error);
+	if (r < 0)
+		return r;
 	r = start_inventory(agent);
 	if (r < 0)
 		return fail(error, "inventory", r);
@@ -213,6 +220,9 @@ static int build(struct agent *agent, char error[static 512])
 	if (r < 0)
 		return error[0] ? r : fail(error, "probes", r);
 
+	r = agent_export_start(agent, error);
+	if (r < 0)
+		return r;
 	r = agent_source_start(agent, error);
 	if (r < 0)
 		return r;
@@ -240,12 +250,16 @@ int agent_new(const struct agent_options *options, struct agent **out, char erro
 	agent->started = clock_now();
 	agent->signal_fd = -1;
 	agent->leave.timer.fd = -1;
+	agent->spool.late.fd = -1;
 	agent->probe_timer.fd = agent->tick.fd = agent->attach_timer.fd = -1;
 
 	r = config_load(options->config_path, &agent->config, error);
 	if (r < 0)
 		return r;
 	r = agent_source_load(agent, error);
+	if (r < 0)
+		return r;
+	r = agent_export_load(agent, error);
 	if (r < 0)
 		return r;
 
@@ -265,6 +279,8 @@ struct agent *agent_free(struct agent *agent)
 	agent_leave_stop(agent);
 	agent_source_stop(agent);
 	agent_answers_stop(agent);
+	agent_export_stop(agent);
+	agent_spool_stop(agent);
 	agent_flows_stop(agent);
 	for (size_t i = 0; i < SUBJECTS_MAX; i++)
 		if (agent->watched[i]) {

@@ -9,6 +9,7 @@
 #include "base/timer.h"
 #include "broker/flow_client.h"
 #include "config.h"
+#include "export/exporter.h"
 #include "flow/reader.h"
 #include "flow/table.h"
 #include "inventory/inventory.h"
@@ -19,7 +20,9 @@
 #include "probe/prober.h"
 #include "probe/schedule.h"
 #include "report/report.h"
+#include "spool/client.h"
 #include "verdict/judge.h"
+#include "verdict/snapshot.h"
 #include "verdict/violations.h"
 
 struct agent;
@@ -32,6 +35,7 @@ struct watched {
 	struct probe_result *round; /* owned; ECHOES_MAX of the running round, else NULL */
 	size_t n_round;
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
+	uint64_t kept_proof_ns;   /* of the last proof that the spool was told */
 	uint64_t live_read_ns;    /* of the live configuration that flows were classified by */
 	bool observing;           /* the packet programs are attached */
 	bool attach_due;          /* they are about to be */
@@ -49,6 +53,21 @@ struct agent_options {
 	bool once; /* check: no listeners, nothing left in the kernel afterwards */
 };
 
+/* A change that waits to be told until the spool keeps it. */
+struct untold {
+	uint64_t token;
+	uint64_t until_ns; /* told then in any case: a slow disk must not keep an alarm back */
+	struct violation *violation; /* owned */
+	enum violation_change change;
+};
+
+/* What an earlier run knew of a subject that has not come yet. */
+struct remembered {
+	char uid[SPOOL_KEY_MAX];
+	char *body; /* owned */
+	size_t len;
+};
+
 struct agent {
 	struct agent_options options;
 	struct loop *loop;
@@ -61,6 +80,7 @@ struct agent {
 		uint64_t next_ns; /* not before then is it asked whether it does */
 		bool asked;       /* told to end */
 		bool refused;     /* the answer was a refusal, once */
+		uint64_t flush_until_ns;
 		struct kube_call *call;
 		struct timer timer;
 	} leave;
@@ -93,6 +113,27 @@ struct agent {
 	struct violations *violations;
 	struct timer tick;
 
+	struct {
+		struct spool_client *client; /* NULL: check keeps nothing */
+		char boot[SNAPSHOT_BOOT_MAX];
+		struct untold untold[TELL_QUEUE_MAX]; /* a ring, the oldest first */
+		size_t first, n;
+		struct timer late;             /* of the oldest */
+		struct remembered *remembered; /* owned; until everything was read once */
+		size_t n_remembered;
+		bool settled;
+		uint64_t reported_ns;       /* the newest node.report */
+		uint64_t told_late, unread; /* before they were kept; rows that made no sense */
+	} spool;
+	struct {
+		struct export_settings settings;
+		struct otlp_resource resource;
+		char instance[37];            /* a UUID */
+		char node_uid[64];            /* "": not known yet */
+		struct exporter *exporter;    /* NULL: no collector */
+		struct exporter_stats before; /* of exporters that a reload replaced */
+	} export;
+
 	struct kube_recorder *recorder; /* NULL: nobody takes events */
 	struct report *report;
 	struct http_server *server; /* NULL: check serves nothing */
@@ -117,8 +158,9 @@ void agent_reload(struct agent *agent);
 /* agent_setup.c: configuration → what the broker grants. */
 /* Which API server; before agent_setup(), and read through the broker when only root may. */
 int agent_api_server(const struct config *config, struct kube_server *out, char error[static 512]);
-/* server is NULL with the inventory of a file. */
-int agent_setup(const struct config *config, const struct kube_server *server);
+/* collector is NULL before it was read, server with the inventory of a file. */
+int agent_setup(const struct config *config, const struct export_settings *collector,
+                const struct kube_server *server);
 /* From here on the network may be heard. */
 int agent_seal(const struct agent *agent, char error[static 512]);
 
@@ -179,6 +221,43 @@ void agent_judge_round(struct agent *agent, struct watched *watched, const struc
 void agent_judge_control(struct agent *agent, const struct moment *asked, const struct moment *now);
 void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now);
 void agent_judge_tick(struct agent *agent);
+
+/* agent_spool.c: changes → spool; what an earlier run left → violations, records. */
+int agent_spool_start(struct agent *agent, char error[static 512]);
+void agent_spool_stop(struct agent *agent);
+/* A subject came: what an earlier run knew of it. */
+void agent_spool_remember(struct agent *agent, struct watched *watched);
+void agent_spool_forget(struct agent *agent, const struct subject *subject);
+void agent_spool_violation(struct agent *agent, const struct violation *violation,
+                           enum violation_change change, const struct moment *now);
+void agent_spool_state(struct agent *agent, struct watched *watched, enum subject_state from,
+                       const struct moment *now);
+/* Each tick: node.report, proofs, and what an earlier run left of pods that are gone. */
+void agent_spool_tick(struct agent *agent, const struct moment *now);
+
+/* agent_tell.c: to whoever listens, once it is kept. */
+int agent_tell_start(struct agent *agent);
+void agent_tell_stop(struct agent *agent);
+/* token 0: at once. */
+void agent_tell(struct agent *agent, const struct violation *violation,
+                enum violation_change change, uint64_t token);
+void agent_tell_kept(struct agent *agent, uint64_t token);
+
+/* agent_export.c: spool, metrics → collector. */
+/* The collector's address and files, of the configuration and the environment; before agent_setup(). */
+int agent_export_read(const struct config *config, struct export_settings *out,
+                      char error[static 512]);
+int agent_export_load(struct agent *agent, char error[static 512]);
+int agent_export_start(struct agent *agent, char error[static 512]);
+void agent_export_stop(struct agent *agent);
+void agent_export_kick(struct agent *agent);
+/* Everything is at the collector, or there is none. */
+bool agent_export_done(const struct agent *agent);
+struct exporter_stats agent_export_stats(const struct agent *agent);
+void agent_export_condition(const struct agent *agent, struct report_condition_state *out);
+/* A node.report of now, as a LogRecord. */
+int agent_export_report(struct agent *agent, const struct moment *now, struct buf *out,
+                        char uid[static OTLP_UID_MAX]);
 
 /* agent_events.c: what `kubectl describe` tells; without a recorder nothing. */
 void agent_event(struct agent *agent, const struct violation *violation,

@@ -161,11 +161,9 @@ static void condition_of(void *user, enum report_condition condition,
 		probes_condition(agent, out);
 		break;
 	case CONDITION_EXPORT:
+		agent_export_condition(agent, out);
+		break;
 	case _CONDITION_MAX:
-		say(out, true,
-		    agent->config->collector_endpoint[0]
-		            ? "this version does not export; collector.endpoint is ignored"
-		            : "no collector is configured");
 		break;
 	}
 }
@@ -232,6 +230,37 @@ static void kube_of(void *user, struct report_kube *out)
 	}
 }
 
+static void export_of(void *user, struct report_export *out)
+{
+	const struct agent *agent = user;
+
+	if (!agent->spool.client)
+		return;
+	out->spooling = true;
+	out->exporting = agent->export.exporter != NULL;
+	out->spool = *spool_client_stats(agent->spool.client);
+	out->exporter = agent_export_stats(agent);
+}
+
+static int history_of(void *user, int64_t since_us, int64_t until_us, uint32_t max_rows,
+                      spool_row_fn row, spool_end_fn end, void *arg)
+{
+	struct agent *agent = user;
+
+	if (!agent->spool.client)
+		return -ENODEV;
+	return spool_client_history(agent->spool.client, since_us, until_us, max_rows, row, end,
+	                            arg);
+}
+
+static void history_forget_of(void *user)
+{
+	struct agent *agent = user;
+
+	if (agent->spool.client)
+		spool_client_forget_history(agent->spool.client);
+}
+
 static uint64_t probe_now_of(void *user, const struct subject *subject)
 {
 	struct agent *agent = user;
@@ -266,6 +295,10 @@ int agent_answers_start(struct agent *agent)
 		.lost = lost_of,
 		.probe_now = probe_now_of,
 		.kube = kube_of,
+		.export = export_of,
+		.history = history_of,
+		.history_forget = history_forget_of,
+		.boot = agent->spool.boot,
 	};
 
 	return report_new(&sources, &agent->report);

@@ -8,16 +8,9 @@
 static void on_violation(void *user, const struct violation *violation,
                          enum violation_change change)
 {
-	struct agent *agent = user;
-	bool opened = change == VIOLATION_OPENED;
+	struct moment now = clock_now();
 
-	log_line(&(struct log_site){ 0 }, opened ? LOG_WARN : LOG_INFO,
-	         opened ? "violation opened" : "violation resolved", "kind",
-	         violation_kind_name(violation->kind), "namespace", violation->namespace, "pod",
-	         violation->pod, "gateway", violation->gateway ? violation->gateway : "", "reason",
-	         violation->reason, "id", violation->id, NULL);
-	report_violation(agent->report, violation, change);
-	agent_event(agent, violation, change);
+	agent_spool_violation(user, violation, change, &now);
 }
 
 static struct judge_context context_of(const struct agent *agent)
@@ -86,6 +79,9 @@ static void judge_subject(struct agent *agent, struct watched *watched, uint64_t
 
 	r = judge(&watched->record, &input, now, findings, &n);
 	if (r == 0)
+		violations_decide(agent->violations, subject->uid,
+		                  judge_decided(&watched->record, &input, now));
+	if (r == 0)
 		r = violations_update(agent->violations, &who, findings, n,
 		                      judge_quiet_ns(&agent->settings), now);
 	if (r == 0)
@@ -99,9 +95,12 @@ static void judge_subject(struct agent *agent, struct watched *watched, uint64_t
 	/* In any case: what was verified must not stay so while nobody can judge. */
 	judge_state(&watched->record, &input, violations_open(agent->violations, subject->uid),
 	            now);
-	if (watched->record.state != before || !watched->announced)
-		report_state(agent->report, subject, &watched->record,
-		             watched->announced ? before : _STATE_MAX);
+	if (watched->record.state != before || !watched->announced) {
+		enum subject_state from = watched->announced ? before : _STATE_MAX;
+
+		report_state(agent->report, subject, &watched->record, from);
+		agent_spool_state(agent, watched, from, now);
+	}
 	watched->announced = true;
 }
 

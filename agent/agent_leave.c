@@ -31,6 +31,10 @@
 /* Between two tries to learn whether asking is allowed. */
 #define TRY_NS (60 * NSEC_PER_SEC)
 
+/* For what still waits to be at the collector when the spool goes with the rest; and how often to look. */
+#define FLUSH_NS (3 * NSEC_PER_SEC)
+#define FLUSH_TICK_NS (50 * NSEC_PER_MSEC)
+
 static const char *name_in(const char *variable)
 {
 	const char *text = getenv(variable);
@@ -91,6 +95,29 @@ void agent_leave_prepare(struct agent *agent)
 
 /* When it ends */
 
+static int on_flush(struct timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, leave.timer);
+	bool done = agent_export_done(agent);
+
+	if (!done && clock_now().mono_ns < agent->leave.flush_until_ns)
+		return 0;
+	if (!done)
+		log_warn("reports that the collector has not taken go with the agent", NULL);
+	loop_stop(agent->loop);
+	return 0;
+}
+
+/* Nothing of the spool stays on the node: what waits there is sent now or never. */
+static bool is_flushing(struct agent *agent)
+{
+	if (!agent->gone || agent_export_done(agent))
+		return false;
+	agent->leave.flush_until_ns = clock_now().mono_ns + FLUSH_NS;
+	return timer_init(&agent->leave.timer, agent->loop, on_flush) == 0 &&
+	       timer_set(&agent->leave.timer, FLUSH_TICK_NS, FLUSH_TICK_NS) == 0;
+}
+
 static void stop(struct agent *agent, bool gone, const char *why)
 {
 	if (agent->kube)
@@ -99,7 +126,8 @@ static void stop(struct agent *agent, bool gone, const char *why)
 		         "reason", why, NULL);
 	agent->gone = gone;
 	timer_clear(&agent->leave.timer);
-	loop_stop(agent->loop);
+	if (!is_flushing(agent))
+		loop_stop(agent->loop);
 }
 
 static void refused(struct agent *agent)

@@ -39,6 +39,9 @@ static const char *fixed_key(const struct config *a, const struct config *b)
 		{ "inventory.file", strcmp(a->inventory_file, b->inventory_file) == 0 },
 		{ "inventory.netnsDir", strcmp(a->netns_dir, b->netns_dir) == 0 },
 		{ "inventory.cgroupRoot", strcmp(a->cgroup_root, b->cgroup_root) == 0 },
+		{ "collector.spool.directory",
+		  strcmp(a->spool_directory, b->spool_directory) == 0 },
+		{ "collector.spool.maxBytes", a->spool_max_bytes == b->spool_max_bytes },
 		{ "http.listen", same_list(a->listen, a->n_listen, b->listen, b->n_listen) },
 		{ "http.metrics", same_list(a->metrics, a->n_metrics, b->metrics, b->n_metrics) },
 	};
@@ -94,13 +97,15 @@ static void replace_config(struct agent *agent, struct config *next)
 }
 
 /* The new configuration, granted by the broker; else why not, and nothing has changed. */
-static int load(const struct agent *agent, struct config **out, char error[static 512])
+static int load(const struct agent *agent, struct config **out, struct export_settings *settings,
+                char error[static 512])
 {
 	cleanup(config_freep) struct config *next = NULL;
 	const char *fixed;
 	int r;
 
 	r = config_load(agent->options.config_path, &next, error);
+	r = r ?: agent_export_read(next, settings, error);
 	if (r < 0)
 		return r;
 	fixed = fixed_key(agent->config, next);
@@ -108,7 +113,7 @@ static int load(const struct agent *agent, struct config **out, char error[stati
 		snprintf(error, 512, "%s changes only with a restart", fixed);
 		return -EINVAL;
 	}
-	r = agent_setup(next, agent_source_server(agent));
+	r = agent_setup(next, settings, agent_source_server(agent));
 	if (r < 0) {
 		/* A signal to both processes comes here twice: the broker forwards its own. */
 		snprintf(error, 512, "%s",
@@ -125,6 +130,9 @@ static int apply(struct agent *agent, char error[static 512])
 	struct inventory_options options = agent_inventory_options(agent->config);
 	int r;
 
+	r = agent_export_start(agent, error);
+	if (r < 0)
+		return r;
 	/* Probes first: a pod that the new policy selects is scheduled as soon as it is a subject. */
 	r = agent_probes_start(agent, error);
 	if (r == 0)
@@ -143,11 +151,12 @@ static void give_up(struct agent *agent, const char *what, const char *why)
 
 void agent_reload(struct agent *agent)
 {
+	cleanup(export_settings_clear) struct export_settings settings = { 0 };
 	cleanup(config_freep) struct config *next = NULL;
 	char error[512] = "";
 	int loaded, r;
 
-	loaded = load(agent, &next, error);
+	loaded = load(agent, &next, &settings, error);
 	/* Whatever came of it: what the broker opened for this is shut again. */
 	r = broker_client_seal();
 	if (r < 0) {
@@ -161,7 +170,10 @@ void agent_reload(struct agent *agent)
 	}
 
 	agent_probes_stop(agent);
+	agent_export_stop(agent);
 	replace_config(agent, take_ptr(next));
+	agent->export.settings = settings;
+	settings = (struct export_settings){ 0 };
 	error[0] = '\0';
 	r = apply(agent, error);
 	if (r < 0) {

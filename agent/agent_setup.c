@@ -93,6 +93,26 @@ static int add_file(struct broker_setup *setup, const char *path)
 	return COPY(setup->files[setup->n_files++], path);
 }
 
+/* An address, or any at the port of its name: of the cluster too, where collectors are services. */
+static int add_collector(struct broker_setup *setup, const struct export_target *target)
+{
+	struct broker_destination to = { .stream = true, .cluster = true };
+	const char *const files[] = { target->ca, target->certificate, target->key };
+	bool literal;
+	int r;
+
+	if (!target->url)
+		return 0;
+	r = export_target_address(target, &to.ip, &literal, &to.port);
+	if (r < 0)
+		return r;
+	to.any = !literal;
+	add(setup, &to);
+	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++)
+		r = add_file(setup, files[i]);
+	return r;
+}
+
 /* Before the kubeconfig was read, it alone. */
 static int add_credentials(struct broker_setup *setup, const struct config *config,
                            const struct kube_server *server)
@@ -114,7 +134,8 @@ static int add_credentials(struct broker_setup *setup, const struct config *conf
 	return r;
 }
 
-int agent_setup(const struct config *config, const struct kube_server *server)
+int agent_setup(const struct config *config, const struct export_settings *collector,
+                const struct kube_server *server)
 {
 	static struct broker_setup setup; /* some kB */
 	cleanup(mem_freep) char *inventory = path_absolute(config->inventory_file);
@@ -135,6 +156,8 @@ int agent_setup(const struct config *config, const struct kube_server *server)
 	r = r ?: add_credentials(&setup, config, server);
 	for (size_t i = 0; r == 0 && i < config->n_echoes; i++)
 		r = add_echo(&setup, &config->echoes[i]);
+	for (size_t i = 0; r == 0 && collector && i < _EXPORT_SIGNAL_MAX; i++)
+		r = add_collector(&setup, &collector->target[i]);
 	memcpy(setup.cluster, config->cluster, sizeof(setup.cluster));
 	setup.n_cluster = (uint32_t)config->n_cluster;
 	return r ?: broker_client_setup(&setup);
@@ -151,7 +174,7 @@ int agent_api_server(const struct config *config, struct kube_server *out, char 
 	if (!path)
 		r = -errno;
 	else if (broker_client_started())
-		r = agent_setup(config, NULL);
+		r = agent_setup(config, NULL, NULL);
 	if (r < 0) {
 		snprintf(error, 512, "%s: %s", config->kubeconfig, strerror(-r));
 		return r;

@@ -18,8 +18,8 @@
 struct exporter {
 	struct loop *loop;
 	const struct export_settings *settings; /* borrowed */
-	struct otlp_resource resource;
-	struct spool_client *spool; /* borrowed */
+	const struct otlp_resource *resource;   /* borrowed */
+	struct spool_client *spool;             /* borrowed */
 	struct exporter_events events;
 	struct sender sender[_EXPORT_SIGNAL_MAX];
 
@@ -190,7 +190,7 @@ static int make_witness(struct exporter *exporter)
 
 	r = r ?: record.error;
 	if (r == 0) {
-		batch_begin(&exporter->witness, &exporter->resource,
+		batch_begin(&exporter->witness, exporter->resource,
 		            exporter->sender[EXPORT_LOGS].target->gzip);
 		batch_add(&exporter->witness, record.data ?: "", record.len);
 		r = batch_end(&exporter->witness);
@@ -229,7 +229,7 @@ static enum delivery_act read_spool(struct exporter *exporter)
 	struct delivery *delivery = &exporter->delivery;
 	int r;
 
-	batch_begin(&exporter->batch, &exporter->resource,
+	batch_begin(&exporter->batch, exporter->resource,
 	            exporter->sender[EXPORT_LOGS].target->gzip);
 	r = spool_client_read(exporter->spool, delivery->done, (uint32_t)delivery->limit,
 	                      exporter->read_bytes, on_row, on_end, exporter);
@@ -337,7 +337,7 @@ static int on_metrics_timer(struct timer *timer)
 
 	if (sender->call) /* its time-out is due at this moment */
 		return 0;
-	r = batch_metrics(&exporter->metrics, &exporter->resource, sender->target->gzip,
+	r = batch_metrics(&exporter->metrics, exporter->resource, sender->target->gzip,
 	                  exporter->events.metrics, exporter->events.user);
 	if (sender->target->timeout_ns < bound_ns)
 		bound_ns = sender->target->timeout_ns;
@@ -369,7 +369,7 @@ static int measure(struct exporter *exporter, char error[static 512])
 {
 	struct buf empty = BUF_INIT(EXPORT_REQUEST_MAX / 4);
 
-	otlp_logs_begin(&exporter->resource, &empty);
+	otlp_logs_begin(exporter->resource, &empty);
 	otlp_logs_end(&empty);
 	if (empty.error)
 		snprintf(error, 512, "OTEL_RESOURCE_ATTRIBUTES: too large to go with each request");
@@ -395,7 +395,7 @@ int exporter_new(struct loop *loop, const struct export_settings *settings,
 	exporter->timer = exporter->metrics_timer = (struct timer)TIMER_INIT;
 	exporter->loop = loop;
 	exporter->settings = settings;
-	exporter->resource = *resource;
+	exporter->resource = resource;
 	exporter->spool = spool;
 	exporter->events = *events;
 	delivery_init(&exporter->delivery);

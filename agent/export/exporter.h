@@ -24,7 +24,7 @@ struct exporter_events {
 	otlp_metrics_fn metrics;
 };
 
-/* What waits in the `spool` is sent at once. Settings are borrowed, `resource` is copied shallowly; both outlive it. */
+/* What waits in the `spool` is sent at once. Settings and `resource`, which is read for each request, are borrowed. */
 int exporter_new(struct loop *loop, const struct export_settings *settings,
                  const struct otlp_resource *resource, struct spool_client *spool,
                  const struct exporter_events *events, struct exporter **out,

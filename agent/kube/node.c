@@ -53,6 +53,7 @@ int kube_node_decode(struct json_object *object, struct kube_node *node, struct 
 {
 	static const struct decode_field fields[] = {
 		{ "metadata.name", decode_name, offsetof(struct kube_node, name), true },
+		{ "metadata.uid", decode_text, offsetof(struct kube_node, uid), false },
 		{ "metadata.labels", decode_labels, 0, false },
 		{ "status.addresses", decode_addresses, 0, false },
 		{ 0 },
@@ -76,6 +77,7 @@ int kube_node_decode(struct json_object *object, struct kube_node *node, struct 
 void kube_node_clear(struct kube_node *node)
 {
 	free(node->name);
+	free(node->uid);
 	free(node->agentpool);
 	free(node->gateway_netns);
 	*node = (struct kube_node){ 0 };

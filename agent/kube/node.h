@@ -8,6 +8,7 @@
 
 struct kube_node {
 	char *name; /* owned */
+	char *uid;  /* owned; NULL: not told */
 	bool has_ip;
 	struct ip internal_ip;
 	char *agentpool;     /* owned; label kubernetes.azure.com/agentpool; NULL: none */

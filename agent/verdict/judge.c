@@ -214,7 +214,8 @@ static const char *pending_reason(const struct judge_record *record,
 		return "the gateway changed moments ago";
 	if (record->last_proof.wall_us || record->answered)
 		return NULL;
-	if (within_grace(input, now, judge_pod_started_us(subject)) || judge_settling(input, now))
+	if (within_grace(input, now, judge_pod_started_us(subject)) ||
+	    (judge_settling(input, now) && !record->remembered))
 		return "the pod started moments ago";
 	if (within_grace(input, now, gateway->created_us))
 		return "the gateway was created moments ago";
@@ -312,7 +313,8 @@ void judge_state(struct judge_record *record, const struct judge_input *input, s
 		state = STATE_VIOLATED;
 		sentence_set(reason, sizeof(reason), "%s%s",
 		             record->n_findings ? "" : "not seen again so far: ",
-		             record->finding_reason);
+		             record->finding_reason[0] ? record->finding_reason
+		                                       : "what an earlier run of the agent found");
 	} else if (is_elsewhere(input->subject)) {
 		state = STATE_UNVERIFIED;
 		sentence_set(reason, sizeof(reason),

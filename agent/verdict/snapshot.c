@@ -12,6 +12,9 @@
 #include "limits.h"
 
 #define VERSION_1 1
+/* Others count nanoseconds from it (OTLP). */
+#define WALL_MAX_US (INT64_MAX / (int64_t)NSEC_PER_USEC)
+#define ID_LEN 32
 
 static void write_moment(struct encode *e, const char *key, const struct moment *moment)
 {
@@ -64,6 +67,7 @@ void snapshot_subject_write(const struct judge_record *record, const char *boot,
 		encode_text(&e, "attributedTo", record->attributed_to);
 	}
 	encode_text(&e, "proofReason", record->round_reason);
+	encode_text(&e, "findingReason", record->finding_reason);
 	encode_object_end(&e);
 }
 
@@ -110,19 +114,24 @@ static int decode_moment(struct json_object *value, void *dest, struct decode_er
 
 	if (!json_object_object_get_ex(value, "mono", &mono) ||
 	    !json_object_object_get_ex(value, "wall", &wall) || decode_i64(mono, &ns, error) < 0 ||
-	    decode_i64(wall, &us, error) < 0)
+	    decode_i64(wall, &us, error) < 0 || us > WALL_MAX_US)
 		return decode_fail(error, "not a moment");
 	*moment = (struct moment){ .mono_ns = (uint64_t)ns, .wall_us = us };
 	return 0;
 }
 
-/* Of the same boot it stands; of another its age by the wall clock, and nothing is of the future. */
+/*
+ * Of the same boot it stands; of another its age by the wall clock, and nothing is of the future.
+ * What never was has no monotonic time either.
+ */
 static void revive(struct moment *moment, bool same_boot, const struct moment *now)
 {
 	uint64_t age_ns = 0;
 
-	if (!moment->wall_us)
+	if (!moment->wall_us) {
+		*moment = (struct moment){ 0 };
 		return;
+	}
 	if (same_boot && moment->mono_ns <= now->mono_ns)
 		return;
 	if (now->wall_us > moment->wall_us)
@@ -165,7 +174,7 @@ static const struct decode_field violation_fields[] = {
 	FIELD("kind", decode_text, kind, true),
 	FIELD("namespace", decode_name, namespace, true),
 	FIELD("pod", decode_name, pod, true),
-	FIELD("uid", decode_text, uid, true),
+	FIELD("uid", decode_name, uid, true),
 	FIELD("gatewayNamespace", decode_name, gateway_namespace, false),
 	FIELD("gateway", decode_text, gateway, false),
 	FIELD("first", decode_moment, first, true),
@@ -188,6 +197,25 @@ static bool copy(char *to, size_t size, const char *from)
 		return false;
 	memcpy(to, from, len + 1);
 	return true;
+}
+
+/*
+ * Sentences are as long as they may be before they are written. Escaping makes U+FFFD of what
+ * is half a character, which has more bytes: what is too much of it is cut, not refused.
+ */
+static void copy_sentence(char *to, size_t size, const char *from)
+{
+	size_t len = strnlen(from, size - 1);
+
+	while (from[len] && len > 0 && ((unsigned char)from[len] & 0xc0) == 0x80)
+		len--;
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
+static bool is_id(const char *text)
+{
+	return strlen(text) == ID_LEN && strspn(text, "0123456789abcdef") == ID_LEN;
 }
 
 /* Evidence goes out again as it is: it must be what the API can carry. */
@@ -214,6 +242,32 @@ struct violation *snapshot_violation_free(struct violation *violation)
 
 DEFINE_FREEP(struct violation, snapshot_violation)
 
+static int copy_text(const char *text, char **out)
+{
+	if (!text)
+		return 0;
+	*out = strdup(text);
+	return *out ? 0 : -ENOMEM;
+}
+
+int snapshot_violation_copy(const struct violation *violation, struct violation **out)
+{
+	cleanup(snapshot_violation_freep) struct violation *v = malloc(sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	*v = *violation;
+	v->namespace = v->pod = v->uid = v->gateway_namespace = v->gateway = v->evidence = NULL;
+	if (copy_text(violation->namespace, &v->namespace) < 0 ||
+	    copy_text(violation->pod, &v->pod) < 0 || copy_text(violation->uid, &v->uid) < 0 ||
+	    copy_text(violation->gateway_namespace, &v->gateway_namespace) < 0 ||
+	    copy_text(violation->gateway, &v->gateway) < 0 ||
+	    copy_text(violation->evidence, &v->evidence) < 0)
+		return -ENOMEM;
+	*out = take_ptr(v);
+	return 0;
+}
+
 static int violation_of(struct stored *stored, bool same_boot, const struct moment *now,
                         struct violation **out)
 {
@@ -221,14 +275,14 @@ static int violation_of(struct stored *stored, bool same_boot, const struct mome
 
 	if (!v)
 		return -ENOMEM;
-	if (!violation_kind_parse(stored->kind, &v->kind) || strlen(stored->id) != 32 ||
-	    !copy(v->id, sizeof(v->id), stored->id) ||
-	    !copy(v->reason, sizeof(v->reason), stored->reason) ||
-	    !copy(v->remedy, sizeof(v->remedy), stored->remedy) || !stored->opened.wall_us ||
+	if (!violation_kind_parse(stored->kind, &v->kind) || !is_id(stored->id) ||
+	    !copy(v->id, sizeof(v->id), stored->id) || !stored->opened.wall_us ||
 	    !stored->gateway != !stored->gateway_namespace ||
 	    (stored->evidence && !is_json(stored->evidence)))
 		return -EINVAL;
 
+	copy_sentence(v->reason, sizeof(v->reason), stored->reason);
+	copy_sentence(v->remedy, sizeof(v->remedy), stored->remedy);
 	v->first = stored->first;
 	v->last = stored->last;
 	v->opened = stored->opened;
@@ -265,7 +319,8 @@ int snapshot_violation_read(const char *data, size_t len, const char *boot,
 /* Subjects */
 
 struct stored_subject {
-	char *boot, *state, *reason, *attribution, *attributed_to, *proof_reason; /* owned */
+	char *boot, *state, *reason, *attribution, *attributed_to; /* owned */
+	char *proof_reason, *finding_reason;                       /* owned */
 	struct moment state_since, last_proof;
 	struct ip observed;
 	int64_t version;
@@ -279,6 +334,7 @@ static void stored_subject_clear(struct stored_subject *stored)
 	free(stored->attribution);
 	free(stored->attributed_to);
 	free(stored->proof_reason);
+	free(stored->finding_reason);
 }
 
 #define FIELD(path, decode, member, required)                                   \
@@ -296,6 +352,7 @@ static const struct decode_field subject_fields[] = {
 	FIELD("attribution", decode_text, attribution, false),
 	FIELD("attributedTo", decode_text, attributed_to, false),
 	FIELD("proofReason", decode_text, proof_reason, false),
+	FIELD("findingReason", decode_text, finding_reason, false),
 	{ 0 },
 };
 #undef FIELD
@@ -324,14 +381,17 @@ static bool fill(struct stored_subject *stored, bool same_boot, const struct mom
                  struct judge_record *record)
 {
 	const char *attributed_to = stored->attributed_to ?: "";
-	const char *proof_reason = stored->proof_reason ?: "";
 
 	if (!state_parse(stored->state, &record->state) ||
-	    !copy(record->reason, sizeof(record->reason), stored->reason) ||
 	    !copy(record->attributed_to, sizeof(record->attributed_to), attributed_to) ||
-	    !copy(record->round_reason, sizeof(record->round_reason), proof_reason) ||
 	    (stored->attribution && !attribution_parse(stored->attribution, &record->attribution)))
 		return false;
+	record->remembered = true;
+	copy_sentence(record->reason, sizeof(record->reason), stored->reason);
+	copy_sentence(record->round_reason, sizeof(record->round_reason),
+	              stored->proof_reason ?: "");
+	copy_sentence(record->finding_reason, sizeof(record->finding_reason),
+	              stored->finding_reason ?: "");
 	record->state_since = stored->state_since;
 	record->last_proof = stored->last_proof;
 	record->observed = stored->observed;

@@ -20,6 +20,8 @@ void snapshot_violation_write(const struct violation *violation, const char *boo
 int snapshot_violation_read(const char *data, size_t len, const char *boot,
                             const struct moment *now, struct violation **out);
 struct violation *snapshot_violation_free(struct violation *violation);
+/* Another one like it; -ENOMEM. */
+int snapshot_violation_copy(const struct violation *violation, struct violation **out);
 
 /* State, since when and why; last proof with the address and whose it is. */
 void snapshot_subject_write(const struct judge_record *record, const char *boot, struct buf *out);

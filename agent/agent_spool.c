@@ -1,0 +1,334 @@
+/*
+ * What happens goes into the spool; what an earlier run left there comes back first.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "broker/processes.h"
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+static bool set_key(struct spool_row *row, const char *key)
+{
+	return snprintf(row->key, sizeof(row->key), "%s", key) < (int)sizeof(row->key);
+}
+
+static uint64_t put(struct agent *agent, const struct spool_row *rows, size_t n)
+{
+	return agent->spool.client ? spool_client_put(agent->spool.client, rows, n) : 0;
+}
+
+static void remove_row(struct agent *agent, enum spool_table table, const char *key)
+{
+	struct spool_row row = { .table = table };
+
+	if (set_key(&row, key))
+		(void)put(agent, &row, 1);
+}
+
+/* An earlier run's */
+
+static void restore_violation(struct agent *agent, const struct spool_row *row,
+                              const struct moment *now)
+{
+	struct violation *violation = NULL;
+	int r;
+
+	r = snapshot_violation_read(row->body, row->len, agent->spool.boot, now, &violation);
+	if (r == 0 && !violation->open)
+		r = -EINVAL;
+	r = r ?: violations_restore(agent->violations, violation);
+	snapshot_violation_free(violation);
+	if (r == 0)
+		return;
+	if (r == -EINVAL) /* it would come again at each start */
+		remove_row(agent, SPOOL_VIOLATION, row->key);
+	agent->spool.unread++;
+	log_error("a violation of an earlier run is not known any more", "id", row->key, "error",
+	          strerror(-r), NULL);
+}
+
+/* Kept as text until the subject comes; there are at most twice as many as a node may have pods. */
+static void keep_subject(struct agent *agent, const struct spool_row *row)
+{
+	struct remembered *remembered;
+
+	if (!agent->spool.remembered)
+		agent->spool.remembered = calloc(2 * SUBJECTS_MAX, sizeof(*remembered));
+	if (!agent->spool.remembered || agent->spool.n_remembered == 2 * SUBJECTS_MAX) {
+		agent->spool.unread++;
+		return;
+	}
+	remembered = &agent->spool.remembered[agent->spool.n_remembered];
+	remembered->body = malloc(row->len + 1);
+	if (!remembered->body) {
+		agent->spool.unread++;
+		return;
+	}
+	memcpy(remembered->body, row->body, row->len);
+	remembered->len = row->len;
+	memcpy(remembered->uid, row->key, sizeof(remembered->uid));
+	agent->spool.n_remembered++;
+}
+
+static void on_loaded(void *user, const struct spool_row *row)
+{
+	struct agent *agent = user;
+	struct moment now = clock_now();
+
+	if (row->table == SPOOL_VIOLATION)
+		restore_violation(agent, row, &now);
+	else if (row->table == SPOOL_SUBJECT)
+		keep_subject(agent, row);
+}
+
+void agent_spool_remember(struct agent *agent, struct watched *watched)
+{
+	struct moment now = clock_now();
+
+	for (size_t i = 0; i < agent->spool.n_remembered; i++) {
+		struct remembered *remembered = &agent->spool.remembered[i];
+
+		if (!remembered->body || strcmp(remembered->uid, watched->subject->uid) != 0)
+			continue;
+		if (snapshot_subject_read(remembered->body, remembered->len, agent->spool.boot,
+		                          &now, &watched->record) == 0) {
+			watched->announced = true;
+			watched->kept_proof_ns = watched->record.last_proof.mono_ns;
+		} else {
+			agent->spool.unread++;
+		}
+		free(take_ptr(remembered->body));
+		return;
+	}
+}
+
+static bool is_here(const struct agent *agent, const char *uid)
+{
+	for (size_t i = 0; i < SUBJECTS_MAX; i++)
+		if (agent->watched[i] && strcmp(agent->watched[i]->subject->uid, uid) == 0)
+			return true;
+	return false;
+}
+
+/* The first violation of a pod that is not here any more. */
+static const char *gone_pod(const struct agent *agent)
+{
+	const struct violation *violation;
+
+	for (size_t i = 0; (violation = violations_at(agent->violations, i)) && violation->open;
+	     i++)
+		if (!is_here(agent, violation->uid))
+			return violation->uid;
+	return NULL;
+}
+
+/* Everything was read once: what has not come is gone. */
+static void settle(struct agent *agent, const struct moment *now)
+{
+	char uid[SPOOL_KEY_MAX];
+	const char *gone;
+
+	if (agent->spool.settled || !agent_source_complete(agent))
+		return;
+	agent->spool.settled = true;
+	while ((gone = gone_pod(agent)) != NULL) {
+		snprintf(uid, sizeof(uid), "%s", gone);
+		violations_forget(agent->violations, uid, now);
+	}
+	for (size_t i = 0; i < agent->spool.n_remembered; i++) {
+		if (agent->spool.remembered[i].body)
+			remove_row(agent, SPOOL_SUBJECT, agent->spool.remembered[i].uid);
+		free(agent->spool.remembered[i].body);
+	}
+	free(take_ptr(agent->spool.remembered));
+	agent->spool.n_remembered = 0;
+}
+
+/* Changes */
+
+void agent_spool_violation(struct agent *agent, const struct violation *violation,
+                           enum violation_change change, const struct moment *now)
+{
+	cleanup(buf_clearp) struct buf record = BUF_INIT(SPOOL_BODY_MAX);
+	cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
+	struct spool_row rows[] = { { .table = SPOOL_RECORD, .wall_us = now->wall_us },
+		                    { .table = SPOOL_VIOLATION,
+		                      .wall_us = violation->resolved.wall_us } };
+	char uid[OTLP_UID_MAX];
+	uint64_t token = 0;
+
+	if (agent->spool.client) {
+		otlp_violation(agent->config->node, violation, change, now, &record, uid);
+		snapshot_violation_write(violation, agent->spool.boot, &snapshot);
+		rows[0].body = record.data;
+		rows[0].len = record.len;
+		rows[1].body = snapshot.data;
+		rows[1].len = snapshot.len;
+		if (!record.error && !snapshot.error && set_key(&rows[0], uid) &&
+		    set_key(&rows[1], violation->id))
+			token = put(agent, rows, 2);
+		else
+			agent->out_of_memory++;
+	}
+	agent_tell(agent, violation, change, token);
+}
+
+static void put_subject(struct agent *agent, struct watched *watched, const struct buf *record,
+                        const char *uid, const struct moment *now)
+{
+	cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
+	struct spool_row rows[2] = { { .table = SPOOL_SUBJECT, .wall_us = now->wall_us },
+		                     { .table = SPOOL_RECORD, .wall_us = now->wall_us } };
+	size_t n = 1;
+
+	snapshot_subject_write(&watched->record, agent->spool.boot, &snapshot);
+	rows[0].body = snapshot.data;
+	rows[0].len = snapshot.len;
+	if (record) {
+		rows[1].body = record->data;
+		rows[1].len = record->len;
+		n = 2;
+	}
+	if (snapshot.error || (record && (record->error || !set_key(&rows[1], uid))) ||
+	    !set_key(&rows[0], watched->subject->uid)) {
+		agent->out_of_memory++;
+		return;
+	}
+	if (put(agent, rows, n))
+		watched->kept_proof_ns = watched->record.last_proof.mono_ns;
+}
+
+void agent_spool_state(struct agent *agent, struct watched *watched, enum subject_state from,
+                       const struct moment *now)
+{
+	cleanup(buf_clearp) struct buf record = BUF_INIT(SPOOL_BODY_MAX);
+	char uid[OTLP_UID_MAX];
+
+	if (!agent->spool.client)
+		return;
+	otlp_state(agent->config->node, watched->subject, &watched->record, from, now, &record,
+	           uid);
+	put_subject(agent, watched, &record, uid, now);
+}
+
+void agent_spool_forget(struct agent *agent, const struct subject *subject)
+{
+	remove_row(agent, SPOOL_SUBJECT, subject->uid);
+}
+
+/* Newest proofs of those that have newer ones. */
+static void keep_proofs(struct agent *agent, const struct moment *now)
+{
+	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
+		struct watched *watched = agent->watched[i];
+
+		if (watched && watched->record.last_proof.mono_ns > watched->kept_proof_ns)
+			put_subject(agent, watched, NULL, NULL, now);
+	}
+}
+
+static void keep_report(struct agent *agent, const struct moment *now)
+{
+	cleanup(buf_clearp) struct buf record = BUF_INIT(SPOOL_BODY_MAX);
+	struct spool_row row = { .table = SPOOL_RECORD, .wall_us = now->wall_us };
+	char uid[OTLP_UID_MAX];
+
+	if (agent_export_report(agent, now, &record, uid) < 0 || !set_key(&row, uid)) {
+		agent->out_of_memory++;
+		return;
+	}
+	row.body = record.data;
+	row.len = record.len;
+	(void)put(agent, &row, 1);
+}
+
+void agent_spool_tick(struct agent *agent, const struct moment *now)
+{
+	settle(agent, now);
+	if (!agent->spool.client || !agent->spool.settled ||
+	    (agent->spool.reported_ns &&
+	     now->mono_ns - agent->spool.reported_ns < REPORT_INTERVAL_NS))
+		return;
+	agent->spool.reported_ns = now->mono_ns;
+	keep_proofs(agent, now);
+	keep_report(agent, now);
+}
+
+/* Life */
+
+static void on_kept(void *user, uint64_t token)
+{
+	agent_tell_kept(user, token);
+	agent_export_kick(user);
+}
+
+static void on_gone(void *user)
+{
+	struct agent *agent = user;
+
+	log_error("the process of the spool is gone; the agent ends, to be started anew", NULL);
+	loop_stop(agent->loop);
+}
+
+static int read_boot(struct agent *agent)
+{
+	cleanup(buf_clearp) struct buf text = BUF_INIT(sizeof(agent->spool.boot) - 1);
+	int r = file_read(AT_FDCWD, BOOT_ID, &text);
+
+	if (r < 0)
+		return r;
+	snprintf(agent->spool.boot, sizeof(agent->spool.boot), "%.*s",
+	         (int)strcspn(text.data, "\n"), text.data);
+	return 0;
+}
+
+int agent_spool_start(struct agent *agent, char error[static 512])
+{
+	const struct spool_events events = { agent, on_kept, on_gone };
+	const char *directory = agent->config->spool_directory;
+	int fd = processes_spool_fd();
+	int r;
+
+	r = agent_tell_start(agent);
+	if (r == 0 && fd >= 0) {
+		r = read_boot(agent);
+		r = r ?: spool_client_new(agent->loop, fd, &events, &agent->spool.client);
+		r = r
+		            ?: spool_client_load(agent->spool.client, directory,
+		                                 agent->config->spool_max_bytes, on_loaded, agent);
+	}
+	if (r < 0)
+		snprintf(error, 512, "collector.spool.directory: %s: %s", directory, strerror(-r));
+	if (r < 0 || !agent->spool.client)
+		return r;
+
+	if (spool_client_stats(agent->spool.client)->state.reason[0])
+		log_warn("spool", "directory", directory, "reason",
+		         spool_client_stats(agent->spool.client)->state.reason, NULL);
+	return 0;
+}
+
+void agent_spool_stop(struct agent *agent)
+{
+	struct moment now = clock_now();
+
+	if (agent->spool.client && agent->violations && !agent->gone)
+		keep_proofs(agent, &now);
+	if (agent->spool.client && agent->gone && spool_client_remove(agent->spool.client) < 0)
+		log_error("the spool's files are not removed", "directory",
+		          agent->config->spool_directory, NULL);
+	agent->spool.client = spool_client_free(agent->spool.client);
+	if (agent->report)
+		agent_tell_stop(agent);
+	for (size_t i = 0; i < agent->spool.n_remembered; i++)
+		free(agent->spool.remembered[i].body);
+	free(take_ptr(agent->spool.remembered));
+	agent->spool.n_remembered = 0;
+}
