@@ -53,7 +53,8 @@ struct judge_fault {
 };
 
 struct judge_record {
-	struct moment begun;                  /* judge_record_init() */
+	struct moment begun; /* judge_record_init() */
+	bool remembered; /* an earlier run knew the subject: it is not new because the agent is */
 	struct probe_result last[ECHOES_MAX]; /* newest result per echo; finished.wall_us 0: none */
 	struct ip peer[ECHOES_MAX];           /* newest known address of each; all zero: none */
 	uint32_t rounds;                      /* complete rounds judged */
@@ -73,6 +74,7 @@ struct judge_record {
 	bool unreachable;              /* egress-unreachable holds */
 	uint32_t alive; /* bits of silent echoes that answered the node by the last round */
 	struct judge_streak streak[_VIOLATION_KIND_MAX];
+	struct moment observing_since; /* its flows, without a break; wall_us 0: not now */
 	/* WireGuard traffic at the last change of rx: sends without answer are judged by it. */
 	bool tunnel_known;
 	uint64_t tunnel_rx, tunnel_tx;

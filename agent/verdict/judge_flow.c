@@ -249,6 +249,10 @@ void judge_track_flows(struct judge_record *record, const struct judge_input *in
 	static const enum violation_kind kinds[] = { GATEWAY_BYPASS, UNGOVERNED_EGRESS,
 		                                     UNEXPECTED_GATEWAY };
 
+	if (!input->observing)
+		record->observing_since = (struct moment){ 0 };
+	else if (!record->observing_since.wall_us)
+		record->observing_since = *now;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		track_kind(&record->streak[kinds[i]], input, kinds[i], now);
 }

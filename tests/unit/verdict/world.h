@@ -401,7 +401,8 @@ static inline struct flow *world_flow(struct world *w, const char *dst, uint32_t
 /* As the agent does: classify what changed, judge, update, state. */
 static inline enum subject_state world_judge(struct world *w, double seconds)
 {
-	const struct violation_subject subject = { "team", "app", w->subject.uid, "team",
+	const struct violation_subject subject = { "team", "app", w->subject.uid,
+		                                   w->subject.gateway_name ? "team" : NULL,
 		                                   w->subject.gateway_name };
 	struct moment now = at(seconds);
 	struct finding taken[JUDGE_FINDINGS_MAX];
@@ -421,6 +422,8 @@ static inline enum subject_state world_judge(struct world *w, double seconds)
 		taken[i].evidence = strdup(w->findings[i].evidence);
 		assert_non_null(taken[i].evidence);
 	}
+	violations_decide(w->violations, w->subject.uid,
+	                  judge_decided(&w->record, &w->input, &now));
 	assert_int_equal(violations_update(w->violations, &subject, taken, w->n_findings,
 	                                   judge_quiet_ns(&w->settings), &now),
 	                 0);
