@@ -43,7 +43,7 @@ static inline void fake_folder(char *path, size_t size, const char *name)
 	char command[256];
 
 	snprintf(command, sizeof(command),
-	         "for d in /dev/shm/%.32s-*; do [ -d /proc/${d##*-} ] || rm -rf \"$d\"; done",
+	         "for d in /dev/shm/%.32s-*; do [ -d \"/proc/${d##*-}\" ] || rm -rf \"$d\"; done",
 	         name);
 	fake_run(command);
 	snprintf(path, size, "/dev/shm/%.32s-%d", name, (int)getpid());
