@@ -149,10 +149,11 @@ def agent(lab, image, rendered):
 @needs_runtime
 def test_runs_confined(agent):
     """The broker's list of system calls is also good with the image's libraries, and nothing is missed."""
-    broker, worker = process_status(agent.broker()), process_status(agent.worker())
+    broker, worker, spool = (process_status(pid) for pid in (agent.broker(), agent.worker(), agent.spool()))
+    assert capability_bits(spool["CapEff"]) == set() and spool["Uid"].split() == ["0"] * 4
     assert capability_bits(broker["CapEff"]) == {12, 21, 38, 39}, "NET_ADMIN, SYS_ADMIN, PERFMON, BPF"
     assert capability_bits(worker["CapEff"]) == set() and worker["Uid"].split() == ["65534"] * 4
-    for status in (broker, worker):
+    for status in (broker, worker, spool):
         assert (status["NoNewPrivs"], status["Seccomp"], status["Seccomp_filters"]) == ("1", "2", "2")
     with open(f"/proc/{agent.broker()}/maps", encoding="ascii") as file:
         libraries = {os.path.basename(line.split()[-1]) for line in file if ".so" in line}

@@ -82,14 +82,16 @@ def call_errno(agent, number, *args):
 
 
 def assert_confined(agent, user, capabilities):
-    """Both processes as the kernel tells of them; the runtime's filter is there, and their own over it."""
-    broker, worker = process_status(agent.broker()), process_status(agent.worker())
-    assert [status["NSpid"].split()[1:] for status in (broker, worker)] == [["1"], worker["NSpid"].split()[1:]]
+    """The processes as the kernel tells of them; the runtime's filter is there, and their own over it."""
+    broker, worker, spool = (process_status(pid) for pid in (agent.broker(), agent.worker(), agent.spool()))
+    assert broker["NSpid"].split()[1:] == ["1"] and len(worker["NSpid"].split()) == len(spool["NSpid"].split()) == 2
     assert capability_bits(broker["CapEff"]) == capability_bits(broker["CapPrm"]) == numbers(BROKER)
     assert capability_bits(broker["CapBnd"]) == numbers(capabilities)
     assert worker["Uid"].split() == worker["Gid"].split() == [user] * 4
-    assert all(capability_bits(worker[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
-    for status in (broker, worker):
+    assert spool["Uid"].split() == spool["Gid"].split() == ["0"] * 4
+    for status in (worker, spool):
+        assert all(capability_bits(status[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    for status in (broker, worker, spool):
         assert capability_bits(status["CapInh"]) == capability_bits(status["CapAmb"]) == set()
         assert (status["NoNewPrivs"], status["Seccomp"], status["Seccomp_filters"]) == ("1", "2", "2")
 
@@ -234,26 +236,27 @@ def assert_found_later(agent, pod):
 def test_stop_and_start(lab, agent):
     """The runtime's SIGTERM, to the first process of a namespace of processes, which ignores what it does not handle."""
     agent.wait_state("second", "verified")
-    broker, worker, pins = agent.broker(), agent.worker(), agent.pins()
+    broker, worker, spool, pins = agent.broker(), agent.worker(), agent.spool(), agent.pins()
     begin = time.time()
     assert agent.stop() == 0
     assert time.time() - begin < 2
-    for pid in (broker, worker):
+    for pid in (broker, worker, spool):
         assert not os.path.exists(f"/proc/{pid}")
     assert pins and agent.pins() == pins
     bypass_unseen(lab, "second")
     assert_found_later(agent, "second")
 
 
-@pytest.mark.parametrize("which", ["worker", "broker"])
+@pytest.mark.parametrize("which", ["worker", "broker", "spool"])
 def test_one_process_dies(lab, agent, which):
     """The container ends with it, and says why."""
-    broker, worker, pins = agent.broker(), agent.worker(), agent.pins()
-    os.kill({"worker": worker, "broker": broker}[which], signal.SIGKILL)
+    pids, pins = {"broker": agent.broker(), "worker": agent.worker(), "spool": agent.spool()}, agent.pins()
+    os.kill(pids[which], signal.SIGKILL)
     code = agent.process.popen.wait(5)
-    host.wait_for(lambda: not os.path.exists(f"/proc/{worker}"), "the worker is gone", 2)
-    if which == "worker":
-        assert code == 3 and "the worker died" in agent.log()
+    host.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.values()), "all are gone", 2)
+    if which != "broker":
+        said = {"worker": "the worker died", "spool": "the process of the spool died"}[which]
+        assert code == 3 and said in agent.log()
     assert agent.pins() == pins
     agent.start().wait_ready()
     agent.wait_state("first", "verified")

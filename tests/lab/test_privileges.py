@@ -1,4 +1,4 @@
-"""Two processes: what each may do, what happens when one ends, and what the agent does without a capability."""
+"""Three processes: what each may do, what happens when one ends, and what the agent does without a capability."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ import pytest
 
 from lab import Lab
 from parts import host, layout
+from parts.agent import children
 from parts.witness import assert_observes, open_kinds, round_after
 from parts.witness import capability_bits as bits
 from parts.witness import process_status as status
@@ -56,9 +57,17 @@ def with_only(agent, capabilities):
                       "--bounding-set=-all," + ",".join("+" + NAMES[number] for number in capabilities)]
 
 
+def assert_spool(spool):
+    """Root, so that its files are, and with nothing else of root's."""
+    assert spool["Uid"].split() == spool["Gid"].split() == ["0"] * 4
+    assert all(bits(spool[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    assert (spool["NoNewPrivs"], spool["Seccomp"]) == ("1", "2")
+
+
 def test_what_each_process_may(lab, agent):
     agent.start().wait_ready()
-    broker, worker = status(agent.process.pid), status(agent.worker())
+    broker, worker, spool = (status(pid) for pid in (agent.process.pid, agent.worker(), agent.spool()))
+    assert len(children(agent.process.pid)) == 2
     assert bits(broker["CapEff"]) == bits(broker["CapPrm"]) == FOUR
     assert bits(broker["CapInh"]) == bits(broker["CapAmb"]) == set()
     assert (broker["NoNewPrivs"], broker["Seccomp"]) == ("1", "2")
@@ -66,9 +75,15 @@ def test_what_each_process_may(lab, agent):
     assert worker["Groups"] == ""
     assert all(bits(worker[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
     assert (worker["NoNewPrivs"], worker["Seccomp"]) == ("1", "2")
-    assert worker["Threads"] == broker["Threads"] == "1"
-    # Neither can be looked into by another process of the same user: not dumpable, so its files are root's.
+    assert_spool(spool)
+    assert worker["Threads"] == broker["Threads"] == spool["Threads"] == "1"
+    # None can be looked into by another process of the same user: not dumpable, so its files are root's.
     assert os.stat(f"/proc/{agent.worker()}/environ").st_uid == 0
+    # The spool's files are root's alone, and of the others' sockets its process has none.
+    for folder, _, names in os.walk(agent.config["collector"]["spool"]["directory"]):
+        found = {path: os.stat(path) for path in (folder, *(f"{folder}/{name}" for name in names))}
+        assert "spool.db" in names and all(st.st_uid == 0 and st.st_mode & 0o077 == 0 for st in found.values()), found
+    assert sum(what.startswith("socket:") for what in agent.files(agent.spool()).values()) == 1
     assert_observes(lab, agent, "first")
     # Nothing of the pod's namespaces is left with the worker but descriptors that it cannot enter.
     assert os.readlink(f"/proc/{agent.worker()}/ns/net") == os.readlink(f"/proc/{agent.process.pid}/ns/net")
@@ -79,7 +94,7 @@ def test_nothing_is_inherited(lab, agent):
     """Neither a terminal to type into nor what a careless parent had open."""
     agent.launcher = ["/bin/sh", "-c", 'exec 7</etc/shadow; exec "$@"', "sh"]
     agent.start().wait_ready()
-    for pid in (agent.process.pid, agent.worker()):
+    for pid in (agent.process.pid, agent.worker(), agent.spool()):
         open_files = agent.files(pid)
         assert open_files[0] == "/dev/null"
         assert "/etc/shadow" not in open_files.values()
@@ -96,21 +111,22 @@ def test_last_of_many_reloads_counts(lab, agent):
     assert "not reloaded" not in agent.log()
 
 
-@pytest.mark.parametrize("which", ["worker", "broker"])
+@pytest.mark.parametrize("which", ["worker", "broker", "spool"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_one_process_dies(lab, agent, which, number):
-    """The other one goes too, with a reason; the programs count on, and the next agent tells what they saw."""
+    """The others go too, with a reason; the programs count on, and the next agent tells what they saw."""
     agent.start().wait_ready()
     agent.wait_state("first", "verified")
     agent.wait(lambda: agent.subject("first")["flowsObserved"], 5, "observed")
-    broker, worker = agent.process.pid, agent.worker()
-    os.kill({"worker": worker, "broker": broker}[which], number)
+    pids = {"broker": agent.process.pid, "worker": agent.worker(), "spool": agent.spool()}
+    os.kill(pids[which], number)
     ended = agent.process.popen.wait(5)
-    host.wait_for(lambda: gone(worker), "the worker is gone", 2)
-    if which == "worker":
+    host.wait_for(lambda: gone(pids["worker"]) and gone(pids["spool"]), "the others are gone", 2)
+    if which != "broker":
         assert ended == 3
         log = agent.log()
-        assert "the worker died" in log and signal.strsignal(number) in log
+        assert {"worker": "the worker died", "spool": "the process of the spool died"}[which] in log
+        assert signal.strsignal(number) in log
     assert agent.pins(), "the programs stay"
 
     lab.move_default_route("first", "eth0")
@@ -131,11 +147,9 @@ def test_check_leaves_nothing(lab, agent, waits):
     process = agent._spawn(["check", "--config", agent.config_path, "--wait", "60s"], f"{lab.cgroup}/infra", None)
     lab.processes.append(process)
 
-    def children():
-        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-            return file.read().split()
-    host.wait_for(lambda: children() and len(agent.pins()) > len(before), "it observes", 10)
-    os.kill(int(children()[0]), signal.SIGKILL)
+    host.wait_for(lambda: children(process.pid) and len(agent.pins()) > len(before), "it observes", 10)
+    assert list(children(process.pid)) == ["egress-worker"], "nothing is kept of a check"
+    os.kill(children(process.pid)["egress-worker"], signal.SIGKILL)
     assert process.popen.wait(5) == 3
     assert agent.pins() == before
 
@@ -184,7 +198,7 @@ def test_started_without_standard_descriptors(lab, agent):
     """What is printed must not end up in the socket between the two, which would have one of these numbers."""
     agent.launcher = ["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh"]
     agent.start().wait_ready()
-    for pid in (agent.process.pid, agent.worker()):
+    for pid in (agent.process.pid, agent.worker(), agent.spool()):
         assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
     agent.wait_state("first", "verified")
     assert agent.stop() == 0
@@ -239,6 +253,7 @@ def test_without_another_user(lab, agent):
     with_only(agent, FOUR)
     agent.start().wait_ready()
     worker = status(agent.worker())
+    assert_spool(status(agent.spool()))
     assert worker["Uid"].split() == ["0"] * 4
     assert all(bits(worker[field]) == set() for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
     assert (worker["NoNewPrivs"], worker["Seccomp"]) == ("1", "2")

@@ -1,5 +1,6 @@
 """The product in the lab: an agent on the worker node, and its commands."""
 
+import contextlib
 import copy
 import http.client
 import json
@@ -38,6 +39,16 @@ def pod_of(item):
     """Name of the pod that a violation or flow is about."""
     subject = item.get("subject", item)
     return subject.split("/")[-1] if isinstance(subject, str) else subject.get("pod")
+
+
+def children(pid):
+    """{name: process id} of what a process has started and not reaped."""
+    found = {}
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        for child in file.read().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{child}/comm", encoding="utf-8") as comm:
+                found[comm.read().rstrip("\n")] = int(child)
+    return found
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -250,11 +261,17 @@ class Agent:
 
     # Life
 
+    def processes(self):
+        """{name: process id} of "egress-broker", "egress-worker" and "egress-spool", as far as they have started."""
+        return {"egress-broker": self.process.pid, **children(self.process.pid)}
+
     def worker(self):
         """Process id of the process without privilege."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
-            (pid,) = file.read().split()
-        return int(pid)
+        return self.processes()["egress-worker"]
+
+    def spool(self):
+        """Process id of the process that keeps what was found."""
+        return self.processes()["egress-spool"]
 
     def reload(self):
         self.process.signal(signal.SIGHUP)

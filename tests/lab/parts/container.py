@@ -20,7 +20,7 @@ MASKED = ["/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/late
           "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"]
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 PROGRAM, CGROUP = "/egress-verifier", "/sys/fs/cgroup"
-CONFIG_DIR, RUN_DIR = "/etc/egress-verifier", "/run/egress-verifier"
+CONFIG_DIR, RUN_DIR, SPOOL_DIR = "/etc/egress-verifier", "/run/egress-verifier", "/var/lib/egress-verifier"
 
 
 def _holds(rule, architecture, capabilities):
@@ -67,7 +67,7 @@ class Container(agent_module.Agent):
         self.id = f"{os.path.basename(lab.cgroup)}-{name}"
         folder = f"{lab.dir}/{name}"
         self.root, self.state, self.config_dir = f"{folder}/rootfs", f"{folder}/state", f"{folder}/etc"
-        for path in (self.config_dir, f"{folder}/run"):
+        for path in (self.config_dir, f"{folder}/run", f"{folder}/spool"):
             os.makedirs(path, exist_ok=True)
         super().__init__(lab, overrides, name=name)
         self.socket = f"{folder}/run/agent.sock"
@@ -82,6 +82,7 @@ class Container(agent_module.Agent):
             bind("/run/wireguard", "/run/wireguard", "ro", "rslave"),
             bind(self.config_dir, CONFIG_DIR, "ro", "rprivate"),
             bind(f"{folder}/run", RUN_DIR, "rw", "rprivate"),
+            bind(f"{folder}/spool", SPOOL_DIR, "rw", "rprivate"),
             bind("/etc/resolv.conf", "/etc/resolv.conf", "ro", "rprivate")]}
         lab.agents.append(self)
 
