@@ -140,7 +140,7 @@ static void write_export(struct page *page)
 		           exporter->last_error[0] ? "warn" : "ok");
 		html_count(out, spool->waiting);
 		if (spool->waiting && spool->oldest_us) {
-			buf_text(out, ", the oldest of ");
+			buf_text(out, ", the oldest from ");
 			html_ago(out, spool->oldest_us, page->now_us);
 		}
 		buf_text(out, "</li>");

@@ -83,7 +83,7 @@ static void it_says_what_waits_for_the_collector(void **state)
 	static const char *const wanted[] = {
 		"badge warn\">sent 501, the last ",
 		": 503 &lt;Service&gt; Unavailable</li>",
-		"waiting 401, the oldest of ",
+		"waiting 401, the oldest from ",
 		"badge bad\">spool 402 MB, in memory only: the disk is full</li>",
 		"reports 2",
 	};
