@@ -132,7 +132,7 @@ static const char *gone_pod(const struct agent *agent)
 /* Everything was read once: what has not come is gone. */
 static void settle(struct agent *agent, const struct moment *now)
 {
-	char uid[SPOOL_KEY_MAX];
+	char uid[KUBE_NAME_MAX + 1];
 	const char *gone;
 
 	if (agent->spool.settled || !agent_source_complete(agent))

@@ -393,10 +393,13 @@ static bool fill(struct stored_subject *stored, bool same_boot, const struct mom
 	copy_sentence(record->finding_reason, sizeof(record->finding_reason),
 	              stored->finding_reason ?: "");
 	record->state_since = stored->state_since;
-	record->last_proof = stored->last_proof;
 	record->observed = stored->observed;
 	revive(&record->state_since, same_boot, now);
-	revive(&record->last_proof, same_boot, now);
+	/* A machine that was started anew made every pod's network anew: nothing of it is proved. */
+	if (same_boot) {
+		record->last_proof = stored->last_proof;
+		revive(&record->last_proof, same_boot, now);
+	}
 	return true;
 }
 

@@ -25,6 +25,6 @@ int snapshot_violation_copy(const struct violation *violation, struct violation 
 
 /* State, since when and why; last proof with the address and whose it is. */
 void snapshot_subject_write(const struct judge_record *record, const char *boot, struct buf *out);
-/* Into an initialised record; on error it is left alone. */
+/* Into an initialised record; on error it is left alone. A proof of another boot is none. */
 int snapshot_subject_read(const char *data, size_t len, const char *boot, const struct moment *now,
                           struct judge_record *record);

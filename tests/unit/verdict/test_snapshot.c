@@ -239,7 +239,8 @@ static void times_are_of_this_boot_or_of_the_wall_clock(void **state)
 		snapshot_subject_write(&record, cases[i].boot, &text);
 		assert_int_equal(snapshot_subject_read(text.data, text.len, BOOT, &now, &other), 0);
 		same_moment("since", &other.state_since, &expected);
-		same_moment("last proof", &other.last_proof, &expected);
+		same_moment("last proof", &other.last_proof,
+		            strcmp(cases[i].boot, BOOT) == 0 ? &expected : &(struct moment){ 0 });
 		buf_clear(&text);
 	}
 }
