@@ -302,7 +302,6 @@ static int serve(struct server *server)
 int spool_serve(int fd, spool_confine_fn confine)
 {
 	cleanup(server_freep) struct server *server = calloc(1, sizeof(*server));
-	const int room = 2 * (int)SPOOL_MESSAGE_MAX;
 	int r;
 
 	if (!server) {
@@ -313,8 +312,6 @@ int spool_serve(int fd, spool_confine_fn confine)
 	}
 	server->fd = fd;
 	server->confine = confine;
-	/* A page of history at once; refused, the usual size does too. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	r = serve(server);
 	if (r == -EPIPE)
 		return 0;
