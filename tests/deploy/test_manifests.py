@@ -12,6 +12,7 @@ from shipped import DEPLOY, REPOSITORY
 NAME = "egress-verifier"
 BASE = f"{DEPLOY}/base"
 READ = {"get", "list", "watch"}
+SPOOL = "/var/lib/egress-verifier"
 MODULE = r"[a-z_]+(?:/[a-z_]+)?"
 
 
@@ -93,14 +94,15 @@ def test_container_is_confined(rendered):
     assert not security.get("privileged") and not {"hostPID", "hostIPC", "securityContext"} & set(pod)
 
 
-def test_one_place_can_be_written(rendered):
+def test_two_places_can_be_written(rendered):
     pod, mounts = pod_of(rendered), container_of(rendered)["volumeMounts"]
-    assert [mount["mountPath"] for mount in mounts if not mount.get("readOnly")] == ["/sys/fs/bpf"]
+    assert [mount["mountPath"] for mount in mounts if not mount.get("readOnly")] == ["/sys/fs/bpf", SPOOL]
     paths = {volume["name"]: volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume}
     assert {name: mount["mountPath"] for mount in mounts if (name := mount["name"]) in paths} == \
         {name: path["path"] for name, path in paths.items()}, "each at its own place"
     made = [path["path"] for path in paths.values() if path["type"] != "Directory"]
-    assert made == ["/run/netns"], "what kubelet makes stays on the node"
+    assert made == ["/run/netns", SPOOL], "what kubelet makes stays on the node"
+    assert yaml.safe_load(config_of(rendered)[1])["collector"]["spool"]["directory"] == SPOOL
 
 
 @pytest.mark.parametrize("key, effect", [
