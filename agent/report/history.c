@@ -83,17 +83,19 @@ static bool read_since(struct call *call, const char *text, int64_t *since_us)
 /* The page begins among the resolved ones, at that time; false: it is no key of ours. */
 static bool read_until(const char *after, int64_t *until_us)
 {
-	char digits[17], *end;
-	uint64_t age;
+	static const char hex[] = "0123456789abcdef";
+	uint64_t age = 0;
 
 	*until_us = INT64_MAX;
 	if (after[0] != '1')
 		return true;
-	if (strlen(after) < 17 || strspn(after + 1, "0123456789abcdef") < 16)
-		return false;
-	memcpy(digits, after + 1, 16);
-	digits[16] = '\0';
-	age = strtoull(digits, &end, 16);
+	for (size_t i = 1; i <= 16; i++) {
+		const char *digit = after[i] ? strchr(hex, after[i]) : NULL;
+
+		if (!digit)
+			return false;
+		age = age << 4 | (uint64_t)(digit - hex);
+	}
 	if (age < UINT64_MAX - INT64_MAX)
 		return false;
 	*until_us = (int64_t)(UINT64_MAX - age);

@@ -462,7 +462,12 @@ static void since_is_a_time_or_a_duration(void **state)
 	assert_int_equal(m->since_us, 1);
 	json_object_put(ask(m, "/v1/violations?since=1969-12-31T00:00:00Z", 200));
 	assert_int_equal(m->since_us, 1);
+	/* Tokens of nobody: "1x", "1000…", "1ggg…"; "1800…" is the end of all time. */
 	json_object_put(ask(m, "/v1/violations?since=1h&continue=MXg", 400));
+	json_object_put(ask(m, "/v1/violations?since=1h&continue=MTAwMDAwMDAwMDAwMDAwMDA", 400));
+	json_object_put(ask(m, "/v1/violations?since=1h&continue=MWdnZ2dnZ2dnZ2dnZ2dnZ2c", 400));
+	json_object_put(ask(m, "/v1/violations?since=1h&continue=MTgwMDAwMDAwMDAwMDAwMDA", 200));
+	assert_int_equal(m->until_us, INT64_MAX);
 	stop(m);
 }
 
