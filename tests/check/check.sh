@@ -89,6 +89,7 @@ verdict 'libbpf is used where programs are loaded' only_in '<bpf/|\.skel\.h>' \
 verdict 'flows are read without what loads programs' \
 	nowhere '"flow/(clsact|fail|interface|links|loader|object|pins|privilege|probers)\.h"' \
 	agent/flow/{flow,ledger,reader,ring,slots,source,table}.[ch]
+verdict 'SQLite has one user' only_in '<sqlite3\.h>' 'agent/spool/store*'
 verdict 'bpf(2) is called in one folder' nowhere 'SYS_bpf|__NR_bpf|[^a-z_]bpf\(BPF_' "${outside_flow[@]}"
 verdict 'the ABI is read in one folder' only_in 'bpf/flow_event\.h' 'agent/flow/*' 'agent/broker/protocol.h'
 verdict 'no unbounded or unchecked functions' \
