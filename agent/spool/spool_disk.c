@@ -1,0 +1,263 @@
+#include "spool/spool_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+const char *spool_why(int r)
+{
+	switch (r) {
+	case -ENOSPC:
+		return "no space left on the device, or in collector.spool.maxBytes";
+	case -EBUSY:
+		return "another process has spool.db";
+	case -EBADMSG:
+		return "spool.db is corrupt and cannot be replaced";
+	case -EMEDIUMTYPE:
+		return "spool.db is another program's and cannot be put aside";
+	case -ELOOP:
+		return "the folder or spool.db is a symbolic link";
+	case -EPERM:
+		return "the folder or spool.db is not this user's alone";
+	default:
+		return strerror(-r);
+	}
+}
+
+/* The disk refuses: on in memory. A store of a disk that is full or takes nothing is still read. */
+void spool_disk_degrade(struct spool *spool, int r)
+{
+	if (!spool->error)
+		log_warn("spool: the disk refuses", "reason", spool_why(r), "directory",
+		         spool->files.directory, NULL);
+	if (r != -ENOMEM)
+		spool->state.errors++;
+	spool->error = r;
+	spool->next_try = spool->now.mono_ns + SPOOL_RETRY_NS;
+	if (!spool->disk)
+		return;
+	spool->next = store_next(spool->disk);
+	/*
+	 * After an error of fsync(2) the kernel may take pages for written that are not: opened
+	 * anew, the log goes to the file once more.
+	 */
+	if (r != -ENOSPC && r != -EROFS && r != -ENOMEM)
+		spool->disk = store_free(spool->disk);
+}
+
+static int salvage(struct spool *spool, int error, uint64_t *kept, uint64_t *lost)
+{
+	cleanup(store_freep) struct store *fresh = NULL;
+	int r = spool_files_clear_new(&spool->files);
+
+	r = r ?: store_open(spool->files.fresh, spool->max_bytes, &fresh);
+	if (error == -EBADMSG)
+		r = r ?: store_salvage(spool->files.db, fresh, kept, lost);
+	return r;
+}
+
+/* What is readable into a new file, which takes the old one's place. */
+static int replace(struct spool *spool, int error)
+{
+	uint64_t kept = 0, lost = 0;
+	int r = salvage(spool, error, &kept, &lost);
+
+	if (r < 0) {
+		(void)spool_files_clear_new(&spool->files);
+		return r;
+	}
+	/* When this fails half way the next preparation ends it. */
+	r = spool_files_replace(&spool->files);
+	if (r < 0)
+		return r;
+	if (error == -EBADMSG)
+		snprintf(spool->lost, sizeof(spool->lost),
+		         "spool.db was corrupt: kept %llu rows, lost at least %llu records; the "
+		         "file is kept as spool.db.corrupt",
+		         (unsigned long long)kept, (unsigned long long)lost);
+	else
+		snprintf(spool->lost, sizeof(spool->lost),
+		         "spool.db was another program's, or a newer version's; the file is kept "
+		         "as spool.db.corrupt");
+	spool->state.dropped[SPOOL_DROP_CORRUPT] += lost;
+	spool->state.errors++;
+	log_error("spool: a new file", "reason", spool->lost, NULL);
+	return 0;
+}
+
+/* Of what cannot be opened to be written: what is needed at the start. */
+static void read_only(struct spool *spool, int r)
+{
+	cleanup(store_freep) struct store *memory = NULL;
+	uint64_t kept, lost;
+
+	if (r == -EROFS && store_open_readonly(spool->files.db, &spool->disk) == 0) {
+		spool->readonly = true;
+		return;
+	}
+	if (r != -EBADMSG || spool->memory || store_open(NULL, SPOOL_MEMORY_BYTES, &memory) < 0)
+		return;
+	if (store_salvage(spool->files.db, memory, &kept, &lost) == 0)
+		spool->memory = take_ptr(memory);
+}
+
+/* `corrupt`: that it is was found out before, by more than opening it does. */
+static int open_file(struct spool *spool, bool corrupt)
+{
+	int r = spool_files_prepare(&spool->files), replaced;
+
+	spool->corrupt[0] = 0;
+	if (r == 0)
+		r = corrupt ? -EBADMSG
+		            : store_open(spool->files.db, spool->max_bytes, &spool->disk);
+	if (r != -EBADMSG && r != -EMEDIUMTYPE)
+		return r;
+	replaced = replace(spool, r);
+	/* As long as there is no place for another it stays, and is tried again. */
+	if (replaced == -ENOSPC || replaced == -EROFS)
+		return r;
+	return replaced ?: store_open(spool->files.db, spool->max_bytes, &spool->disk);
+}
+
+/* No number that anybody was told is given again. */
+static int skip_told(struct spool *spool)
+{
+	int64_t next = spool->told - spool->shift + 1;
+	int r = store_begin(spool->disk);
+
+	if (next < spool->next)
+		next = spool->next;
+	r = r ?: store_skip(spool->disk, next);
+	r = r ?: store_commit(spool->disk);
+	if (r < 0)
+		store_rollback(spool->disk);
+	return r;
+}
+
+/*
+ * What is known of a disk's numbers holds when it is as it was left and nobody was told higher ones, of
+ * memory, meanwhile. Else all that is on it comes after what was told.
+ */
+static void attach(struct spool *spool)
+{
+	int64_t next = store_next(spool->disk);
+
+	if (next != spool->next)
+		spool->done = 0;
+	if (next != spool->next || spool->told - spool->shift >= next) {
+		spool->shift = spool->told;
+		if (spool->memory_shift < spool->shift + next)
+			spool->memory_shift = spool->shift + next;
+	}
+	spool->next = next;
+}
+
+int spool_disk_open(struct spool *spool)
+{
+	int r;
+
+	spool->disk = store_free(spool->disk);
+	spool->readonly = false;
+	r = open_file(spool, false);
+	if (r < 0)
+		read_only(spool, r);
+	if (spool->disk)
+		attach(spool);
+	return r;
+}
+
+/* A sound store in the place of a corrupt one, with the same numbers. */
+static int mend(struct spool *spool)
+{
+	int r;
+
+	spool->next = store_next(spool->disk);
+	spool->disk = store_free(spool->disk);
+	spool->readonly = false;
+	r = open_file(spool, true);
+	if (r < 0)
+		read_only(spool, r);
+	return r ?: skip_told(spool);
+}
+
+bool spool_disk_failed(struct spool *spool, int r)
+{
+	if (r == -EBADMSG)
+		r = mend(spool);
+	if (r < 0)
+		spool_disk_degrade(spool, r);
+	return r == 0;
+}
+
+int spool_need_memory(struct spool *spool)
+{
+	cleanup(store_freep) struct store *memory = NULL;
+	int64_t told = spool->told - spool->shift + 1;
+	int r;
+
+	if (spool->memory)
+		return 0;
+	r = store_open(NULL, SPOOL_MEMORY_BYTES, &memory);
+	r = r ?: store_skip(memory, told > spool->next ? told : spool->next);
+	if (r < 0)
+		return r;
+	spool->memory = take_ptr(memory);
+	spool->memory_shift = spool->shift;
+	spool->corrupt[1] = 0;
+	return 0;
+}
+
+/* With numbers that continue those of the disk's, they are kept; else all are told once more. */
+static int copy_memory(struct spool *spool)
+{
+	uint64_t *dropped = spool->state.dropped, before = dropped[SPOOL_DROP_FULL];
+	bool same = spool->memory_shift == spool->shift;
+	int r = same ? 0 : skip_told(spool);
+
+	r = r ?: store_copy(spool->memory, spool->disk, dropped);
+	if (dropped[SPOOL_DROP_FULL] > before)
+		spool->full_until = spool->now.mono_ns + SPOOL_FULL_NS;
+	return r;
+}
+
+static int move_back(struct spool *spool)
+{
+	int r = 0;
+
+	if (spool->done)
+		r = store_done(spool->disk, spool->done);
+	if (r == 0)
+		spool->done = 0;
+	if (spool->memory)
+		r = r ?: copy_memory(spool);
+	return r ?: skip_told(spool);
+}
+
+void spool_disk_try(struct spool *spool)
+{
+	bool kept_open = spool->disk && !spool->readonly &&
+	                 (spool->error == -ENOSPC || spool->error == -ENOMEM);
+	int r = 0;
+
+	if (spool->readonly && access(spool->files.directory, W_OK) < 0 && errno == EROFS)
+		r = -EROFS;
+	else if (!kept_open)
+		r = spool_disk_open(spool);
+	for (int i = 0; i < 2 && r == 0; i++) {
+		r = move_back(spool);
+		if (r != -EBADMSG)
+			break;
+		r = mend(spool);
+	}
+	if (r < 0) {
+		spool_disk_degrade(spool, r);
+		return;
+	}
+	log_info("spool: on disk again", "directory", spool->files.directory, NULL);
+	spool->error = 0;
+	spool->memory = store_free(spool->memory);
+}
