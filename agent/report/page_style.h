@@ -44,6 +44,7 @@
 	"td small{display:block;color:var(--dim)}"                                                 \
 	"code{font:13px ui-monospace,monospace;white-space:nowrap}time,td.n{white-space:nowrap}"   \
 	"ul.list{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:8px}"          \
+	"ul.list .badge{white-space:normal;overflow-wrap:anywhere}"                                \
 	"footer{margin-top:28px;font-size:13px;color:var(--dim)}"                                  \
 	"@media(max-width:720px){.cards{grid-template-columns:repeat(2,1fr)}"                      \
 	"table.wide thead{display:none}table.wide,table.wide tbody{display:block;border:0;"        \
@@ -54,7 +55,7 @@
 	"table.wide td small{display:inline;margin-left:6px;overflow-wrap:anywhere}"               \
 	"th,td{padding:8px}}"
 
-#define PAGE_STYLE_HASH "sha256-n/Vw4fUgEKGxVNnfphti6kNR7OkhOGgUBK2cLLsIqi0="
+#define PAGE_STYLE_HASH "sha256-oauM/tSS4wR+X3Q56Q4LIBCsylZmlmhy0xRTpFXogC8="
 
 /* Reads the page again after an event and now and then, and swaps what changed. */
 #define PAGE_SCRIPT                                                                          \
