@@ -364,7 +364,10 @@ static int start_metrics(struct exporter *exporter)
 
 DEFINE_FREEP(struct exporter, exporter)
 
-/* What a request is without records, so that no batch is too large for one. */
+/*
+ * What a request is without records, so that no batch is too large for one. What is learnt of
+ * the node later makes it a little longer.
+ */
 static int measure(struct exporter *exporter, char error[static 512])
 {
 	struct buf empty = BUF_INIT(EXPORT_REQUEST_MAX / 4);
@@ -375,7 +378,7 @@ static int measure(struct exporter *exporter, char error[static 512])
 		snprintf(error, 512, "OTEL_RESOURCE_ATTRIBUTES: too large to go with each request");
 	else
 		exporter->read_bytes =
-			(uint32_t)(EXPORT_REQUEST_MAX - empty.len - EXPORT_RECORDS_MAX);
+			(uint32_t)(EXPORT_REQUEST_MAX - empty.len - EXPORT_RECORDS_MAX - 4096);
 	buf_clear(&empty);
 	return empty.error;
 }
