@@ -231,11 +231,18 @@ int client_get(struct client *client, const char *target, struct json_object **o
 /* Moves the items of a page to the list. A page may be empty, and yet not the last. */
 static int gather(struct json_object *list, struct json_object *page, size_t *n_empty)
 {
-	struct json_object *from, *to;
+	struct json_object *from, *to, *count;
+	uint64_t n_unreadable = 0;
 
 	if (!json_object_object_get_ex(page, "items", &from) ||
 	    !json_object_is_type(from, json_type_array))
 		return -EPROTO;
+	if (json_object_object_get_ex(page, "unreadable", &count))
+		n_unreadable = json_object_get_uint64(count);
+	if (n_unreadable && json_object_object_get_ex(list, "unreadable", &count))
+		n_unreadable += json_object_get_uint64(count);
+	if (n_unreadable)
+		json_object_object_add(list, "unreadable", json_object_new_uint64(n_unreadable));
 	*n_empty += json_object_array_length(from) == 0;
 	json_object_object_get_ex(list, "items", &to);
 	for (size_t i = 0; i < json_object_array_length(from); i++)

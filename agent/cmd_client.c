@@ -101,8 +101,12 @@ static int ask_violations(struct client *client, const struct options *options,
 static void show_violations(const struct terminal *terminal, struct json_object *answer)
 {
 	const char *more = tables_text(answer, "continue", NULL);
+	struct json_object *unreadable;
 
 	tables_violations(terminal, tables_items(answer));
+	if (json_object_object_get_ex(answer, "unreadable", &unreadable))
+		terminal_wrap(terminal, 0, TONE_WARN,
+		              "Some of the spool cannot be read: the agent's log says what.");
 	if (more && *more)
 		terminal_wrap(terminal, 0, TONE_WARN,
 		              "There are more, resolved earlier: ask /v1/violations for them.");

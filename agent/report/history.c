@@ -289,10 +289,13 @@ static void take_row(struct history *history, const struct spool_row *row, const
 
 	if (r == 0 && strcmp(violation->id, row->key) != 0)
 		r = -EINVAL;
-	if (r == -EINVAL)
+	if (r == -EINVAL) {
+		/* Of json-c's errors some are want of memory: it does not say which. */
+		history->list.unreadable++;
 		log_warn("history: a row cannot be read", "id", row->key, NULL);
-	else if (r < 0)
+	} else if (r < 0) {
 		history->error = r;
+	}
 	if (r < 0 || violation->open || !violation_passes(&history->filter, violation)) {
 		snapshot_violation_free(violation);
 		return;

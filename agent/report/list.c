@@ -103,6 +103,8 @@ void list_close(struct call *call, const struct list *list)
 	cleanup(buf_clearp) struct buf token = BUF_INIT(2 * LIST_KEY_MAX);
 
 	encode_array_end(&call->e);
+	if (list->unreadable)
+		encode_u64(&call->e, "unreadable", list->unreadable);
 	if (list->more)
 		token_write(list->last, &token);
 	if (token.error)

@@ -59,6 +59,7 @@ uint64_t report_lost(const struct report *report, enum report_loss loss);
 
 struct list {
 	size_t limit, n;
+	uint64_t unreadable; /* items that should be on the page, and cannot be read */
 	bool more;
 	char after[LIST_KEY_MAX]; /* "": from the start */
 	char last[LIST_KEY_MAX];

@@ -442,6 +442,11 @@ WANTED = {
     "probe_attempts_total": "counter", "probe_failures_total": "counter", "probe_duration_seconds": "histogram",
     "flows_total": "counter", "flow_bytes_total": "counter", "flow_packets_total": "counter",
     "flow_events_lost_total": "counter", "detection_seconds": "histogram",
+    "export_configured": "gauge", "export_queue_records": "gauge", "export_oldest_record_timestamp_seconds": "gauge",
+    "export_spooled_bytes": "gauge", "export_spool_degraded": "gauge", "export_spool_errors_total": "counter",
+    "export_sent_total": "counter", "export_rejected_total": "counter", "export_dropped_total": "counter",
+    "export_requests_total": "counter", "export_sent_bytes_total": "counter",
+    "export_last_success_timestamp_seconds": "gauge",
 }
 
 
@@ -497,6 +502,11 @@ def test_series_are_there_from_the_start_with_zero(agent):
             zero(name, kind=kind, namespace="payments", gateway="blue")
     zero("detection_seconds_count")
     zero("flow_events_lost_total")
+    for reason in ("full", "age", "corrupt", "failed", "queue"):
+        zero("export_dropped_total", reason=reason)
+    for signal in ("logs", "metrics"):
+        for result in ("ok", "retry", "refused", "failed"):
+            zero("export_requests_total", signal=signal, result=result)
     assert all(value == 0 for (name, labels), value in series.items()
                if name == "egress_verifier_violations_total")
 

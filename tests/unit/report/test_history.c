@@ -599,6 +599,7 @@ static void what_happens_meanwhile_is_there(void **state)
 static void rows_that_make_no_sense_are_left_out(void **state)
 {
 	struct made_up *m = start();
+	struct json_object *o;
 	char ids[256];
 	size_t pages;
 
@@ -612,6 +613,13 @@ static void rows_that_make_no_sense_are_left_out(void **state)
 	snprintf(m->rows[3].key, SPOOL_KEY_MAX, "%032d", 9);
 	walk(m, "/v1/violations?since=1h&limit=1", &pages, ids, sizeof(ids));
 	assert_string_equal(ids, "4 5 ");
+	o = ask(m, "/v1/violations?since=1h", 200);
+	assert_int_equal(n_items(o), 2);
+	assert_string_equal(text_at(o, "/unreadable"), "3");
+	json_object_put(o);
+	o = ask(m, "/v1/violations?since=1h&state=open", 200);
+	assert_false(json_object_object_get_ex(o, "unreadable", NULL));
+	json_object_put(o);
 	stop(m);
 }
 
