@@ -324,9 +324,11 @@ void agent_spool_stop(struct agent *agent)
 	if (agent->spool.client && agent->gone && spool_client_remove(agent->spool.client) < 0)
 		log_error("the spool's files are not removed", "directory",
 		          agent->config->spool_directory, NULL);
-	agent->spool.client = spool_client_free(agent->spool.client);
+	if (agent->spool.client && !agent->gone)
+		(void)spool_client_finish(agent->spool.client);
 	if (agent->report)
 		agent_tell_stop(agent);
+	agent->spool.client = spool_client_free(agent->spool.client);
 	for (size_t i = 0; i < agent->spool.n_remembered; i++)
 		free(agent->spool.remembered[i].body);
 	free(take_ptr(agent->spool.remembered));

@@ -35,6 +35,12 @@ static void tell_oldest(struct agent *agent)
 	snapshot_violation_free(untold.violation);
 }
 
+/* The agent ends: what is not kept is not told, and the next one finds it anew. */
+static bool is_lost(const struct agent *agent)
+{
+	return agent->spool.client && spool_client_stats(agent->spool.client)->gone;
+}
+
 /* For the oldest; nothing to wait for stops it. */
 static void set_timer(struct agent *agent)
 {
@@ -53,7 +59,7 @@ static int on_late(struct timer *timer)
 	struct agent *agent = container_of(timer, struct agent, spool.late);
 	uint64_t now_ns = clock_now().mono_ns;
 
-	while (oldest(agent) && oldest(agent)->until_ns <= now_ns) {
+	while (oldest(agent) && !is_lost(agent) && oldest(agent)->until_ns <= now_ns) {
 		agent->spool.told_late++;
 		tell_oldest(agent);
 	}
@@ -68,6 +74,8 @@ void agent_tell(struct agent *agent, const struct violation *violation,
 		                 .until_ns = clock_now().mono_ns + TELL_WAIT_NS,
 		                 .change = change };
 
+	if (is_lost(agent))
+		return;
 	/* In the order in which they happened, also when there is no room to wait. */
 	if (agent->spool.n == TELL_QUEUE_MAX) {
 		agent->spool.told_late++;
@@ -96,9 +104,18 @@ int agent_tell_start(struct agent *agent)
 	return timer_init(&agent->spool.late, agent->loop, on_late);
 }
 
+static void forget_oldest(struct agent *agent)
+{
+	snapshot_violation_free(oldest(agent)->violation);
+	agent->spool.first = (agent->spool.first + 1) % TELL_QUEUE_MAX;
+	agent->spool.n--;
+}
+
 void agent_tell_stop(struct agent *agent)
 {
-	while (oldest(agent))
+	while (oldest(agent) && !is_lost(agent))
 		tell_oldest(agent);
+	while (oldest(agent))
+		forget_oldest(agent);
 	timer_clear(&agent->spool.late);
 }

@@ -76,8 +76,10 @@ static int send_now(struct spool_client *client, const char *data, size_t len)
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return 0;
-	if (is_closed(errno))
+	if (is_closed(errno)) {
+		client->stats.gone = true;
 		return -EPIPE;
+	}
 	return errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
 }
 
@@ -294,6 +296,7 @@ static void fail(struct spool_client *client, int r)
 {
 	loop_remove(&client->source);
 	client->error = r;
+	client->stats.gone = true;
 	drop_waiting(client);
 	for (size_t i = 0; i < _WHICH_MAX; i++)
 		finish(&client->questions[i], r, false);
@@ -502,14 +505,13 @@ static void say_the_rest(struct spool_client *client)
 	int r = 0;
 
 	settle(client);
-	while (client->first && client->error == 0 && (r == 0 || r == -EAGAIN)) {
+	while (client->first && client->error == 0 && r == 0) {
 		struct pollfd pollfd = { client->fd, POLLIN | POLLOUT, 0 };
 
 		if (poll(&pollfd, 1, until(deadline)) == 0)
 			break;
 		r = flush(client);
-		while (r == 0)
-			r = receive(client) < 0 ? -EAGAIN : 0;
+		r = r ?: hear(client);
 	}
 	if (!client->first)
 		return;
@@ -517,10 +519,55 @@ static void say_the_rest(struct spool_client *client)
 	log_warn("the spool did not take everything before the end", "bytes", count, NULL);
 }
 
+/* Who asked may be gone before the answer. */
+static void forget_all(struct spool_client *client)
+{
+	for (int i = 0; i < _WHICH_MAX; i++)
+		forget(client, (enum which)i);
+}
+
+/* Everything that was said is kept; the process ends when it has read that nothing more comes. */
+static int hear_the_rest(struct spool_client *client)
+{
+	uint64_t deadline = clock_now().mono_ns + SPOOL_CLOSE_MS * NSEC_PER_MSEC;
+	int r = 0;
+
+	while (r == 0 && client->kept < client->put) {
+		struct pollfd pollfd = { client->fd, POLLIN, 0 };
+		int n = poll(&pollfd, 1, until(deadline));
+
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		r = hear(client);
+	}
+	return client->kept < client->put ? r : 0;
+}
+
+int spool_client_finish(struct spool_client *client)
+{
+	int r;
+
+	if (client->error < 0)
+		return client->error == -EPROTO ? -EPIPE : client->error;
+	forget_all(client);
+	loop_remove(&client->source);
+	say_the_rest(client);
+	drop_waiting(client);
+	(void)shutdown(client->fd, SHUT_WR);
+	r = hear_the_rest(client);
+	client->error = -EPIPE;
+	client->stats.gone = client->stats.gone || (r < 0 && r != -ETIMEDOUT);
+	return r < 0 && r != -ETIMEDOUT ? -EPIPE : r;
+}
+
 struct spool_client *spool_client_free(struct spool_client *client)
 {
 	if (!client)
 		return NULL;
+	forget_all(client);
+	client->events = (struct spool_events){ 0 };
 	loop_remove(&client->source);
 	say_the_rest(client);
 	drop_waiting(client);

@@ -27,6 +27,12 @@ typedef void (*spool_end_fn)(void *user, int r, bool more);
 /* `fd` is owned, also on error. */
 int spool_client_new(struct loop *loop, int fd, const struct spool_events *events,
                      struct spool_client **out);
+/*
+ * Nothing more will be said. Waits until everything is kept, SPOOL_CLOSE_MS at most, and tells so by events->kept; the
+ * loop need not run. -EPIPE: the process is gone, and what it did not tell to be kept is not; -ETIMEDOUT: it has
+ * everything that its socket took, and is slow.
+ */
+int spool_client_finish(struct spool_client *client);
 /* Says what still waits for up to SPOOL_CLOSE_MS, then closes: the process keeps it and ends. */
 struct spool_client *spool_client_free(struct spool_client *client);
 
@@ -58,6 +64,7 @@ int spool_client_remove(struct spool_client *client);
 
 struct spool_client_stats {
 	struct spool_state state; /* the newest that was told */
+	bool gone;                /* the process is: what was not told to be kept is not */
 	uint64_t refused;         /* PUTs with a record that did not even reach the spool */
 	uint64_t queued_bytes;    /* here, now */
 };

@@ -409,6 +409,63 @@ static void test_free_gives_up(void **state)
 	assert_true(clock_now().mono_ns - begin_ns >= SPOOL_CLOSE_MS * NSEC_PER_MSEC);
 }
 
+/* Of the last ones it is known, too, whether they are kept. */
+static void test_finish(void **state)
+{
+	uint64_t last = 0;
+
+	(void)state;
+	start();
+	assert_int_equal(kill(f.pid, SIGSTOP), 0);
+	for (unsigned int i = 0; i < 500; i++)
+		last = put_record(i, 2000);
+	assert_true(last > 0);
+	assert_true(f.kept < last);
+	assert_int_equal(kill(f.pid, SIGCONT), 0);
+	assert_int_equal(spool_client_finish(f.client), 0);
+	assert_true(f.kept == last);
+	assert_false(spool_client_stats(f.client)->gone);
+	assert_int_equal(put_record(1000, 10), 0);
+	stop();
+	start();
+	assert_int_equal(read_all(), 500);
+	assert_int_equal(spool_client_finish(f.client), 0);
+	stop();
+}
+
+static void test_finish_without_the_process(void **state)
+{
+	uint64_t token;
+
+	(void)state;
+	start();
+	wait_kept(put_record(1, 10));
+	assert_int_equal(kill(f.pid, SIGSTOP), 0);
+	token = put_record(2, 10);
+	assert_true(token > 0);
+	assert_int_equal(kill(f.pid, SIGKILL), 0);
+	assert_int_equal(ended(f.pid), -SIGKILL);
+	f.pid = 0;
+	assert_int_equal(spool_client_finish(f.client), -EPIPE);
+	assert_true(f.kept < token);
+	assert_true(spool_client_stats(f.client)->gone);
+	f.client = spool_client_free(f.client);
+}
+
+/* A put after its death is what says it first. */
+static void test_gone_is_known_at_once(void **state)
+{
+	(void)state;
+	start();
+	assert_int_equal(kill(f.pid, SIGKILL), 0);
+	assert_int_equal(ended(f.pid), -SIGKILL);
+	f.pid = 0;
+	assert_false(spool_client_stats(f.client)->gone);
+	assert_int_equal(put_record(1, 10), 0);
+	assert_true(spool_client_stats(f.client)->gone);
+	f.client = spool_client_free(f.client);
+}
+
 /* A worker that is killed has said what its socket took. */
 static void test_worker_killed(void **state)
 {
@@ -693,6 +750,9 @@ int main(void)
 		TEST(test_killed),
 		TEST(test_free_says_the_rest),
 		TEST(test_free_gives_up),
+		TEST(test_finish),
+		TEST(test_finish_without_the_process),
+		TEST(test_gone_is_known_at_once),
 		TEST(test_worker_killed),
 		TEST(test_remove),
 		TEST(test_folder_names),
