@@ -59,9 +59,13 @@ const char *store_version(void)
 
 /* Errors */
 
-static int failed_errno(sqlite3 *db)
+/*
+ * What the system said last, which is 0 before each statement. sqlite3_system_errno() is that, too,
+ * but not of a COMMIT: its error does not come to sqlite3SystemError().
+ */
+static int failed_errno(void)
 {
-	switch (sqlite3_system_errno(db)) {
+	switch (errno) {
 	case ENOSPC:
 	case EDQUOT:
 	case EFBIG: /* RLIMIT_FSIZE, or what the file system can */
@@ -105,7 +109,7 @@ int store_failed(struct store *store, int result)
 	case SQLITE_IOERR:
 		if (result == SQLITE_IOERR_NOMEM)
 			return -ENOMEM;
-		r = result == SQLITE_IOERR_CORRUPTFS ? -EBADMSG : failed_errno(store->db);
+		r = result == SQLITE_IOERR_CORRUPTFS ? -EBADMSG : failed_errno();
 		break;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
@@ -127,6 +131,7 @@ int store_statement(struct store *store, int which, sqlite3_stmt **out)
 	sqlite3_stmt **kept = &store->statements[which];
 	int r = 0;
 
+	errno = 0;
 	if (!*kept)
 		r = sqlite3_prepare_v3(store->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, kept,
 		                       NULL);
@@ -277,6 +282,9 @@ static int with_key(struct store *store, int which, const char *key, bool *any)
 	return store_end(store, statement, result);
 }
 
+/* A lost end is known by it; with every record it would be a page more of the log each. */
+#define MARK_EVERY 64
+
 static int put_record(struct store *store, const struct spool_row *row)
 {
 	int64_t number = store->marks[STORE_NEXT];
@@ -293,7 +301,9 @@ static int put_record(struct store *store, const struct spool_row *row)
 		return r;
 	store->marks[STORE_NEXT] = number + 1;
 	store->waiting++;
-	return 0;
+	return (number + 1) % MARK_EVERY
+	               ? 0
+	               : store_mark_set(store, STORE_NEXT, store->marks[STORE_NEXT]);
 }
 
 /* In memory a row without body stays: it stands before one with that key on a disk that refuses. */

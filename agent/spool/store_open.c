@@ -51,6 +51,9 @@ struct store *store_free(struct store *store)
 	if (!store)
 		return NULL;
 	store_rollback(store);
+	/* What is cut off its end later is known to be missing. */
+	if (store->opened && !store->memory && !store->broken)
+		(void)store_mark_set(store, STORE_NEXT, store->marks[STORE_NEXT]);
 	for (int i = 0; i < _STORE_STATEMENT_MAX; i++)
 		sqlite3_finalize(store->statements[i]);
 	if (store->broken) {
@@ -64,6 +67,7 @@ struct store *store_free(struct store *store)
 
 int store_exec(struct store *store, const char *text)
 {
+	errno = 0;
 	return store_failed(store, sqlite3_exec(store->db, text, NULL, NULL, NULL));
 }
 
@@ -71,9 +75,11 @@ int store_exec(struct store *store, const char *text)
 static int query(struct store *store, const char *text, int64_t *out)
 {
 	sqlite3_stmt *statement = NULL;
-	int result = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL), r;
+	int result, r;
 	int64_t value = 0;
 
+	errno = 0;
+	result = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
 	if (result == SQLITE_OK)
 		result = sqlite3_step(statement);
 	if (result == SQLITE_ROW)
@@ -89,9 +95,11 @@ static int query(struct store *store, const char *text, int64_t *out)
 static int expect(struct store *store, const char *text, const char *expected)
 {
 	sqlite3_stmt *statement = NULL;
-	int result = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL), r;
+	int result, r;
 	const char *value = NULL;
 
+	errno = 0;
+	result = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
 	if (result == SQLITE_OK)
 		result = sqlite3_step(statement);
 	if (result == SQLITE_ROW)
@@ -104,7 +112,7 @@ static int expect(struct store *store, const char *text, const char *expected)
 	return r;
 }
 
-static int connect_to(const char *name, int flags, struct store **out)
+int store_connect(const char *name, int flags, const char *vfs, struct store **out)
 {
 	cleanup(store_freep) struct store *store = calloc(1, sizeof(*store));
 	static bool configured;
@@ -119,7 +127,7 @@ static int connect_to(const char *name, int flags, struct store **out)
 		configured = true;
 	}
 	store->marks[STORE_NEXT] = 1;
-	result = sqlite3_open_v2(name, &store->db, flags | SQLITE_OPEN_EXRESCODE, NULL);
+	result = sqlite3_open_v2(name, &store->db, flags | SQLITE_OPEN_EXRESCODE, vfs);
 	if (!store->db)
 		return -ENOMEM;
 	if (result != SQLITE_OK)
@@ -298,7 +306,7 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out)
 	char text[96];
 	int r = path ? make_file(path) : 0;
 
-	r = r ?: connect_to(path ?: ":memory:", flags, &store);
+	r = r ?: store_connect(path ?: ":memory:", flags, NULL, &store);
 	if (r < 0)
 		return r;
 	store->memory = !path;
@@ -318,6 +326,7 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out)
 	r = r ?: count(store);
 	if (r < 0)
 		return r;
+	store->opened = true;
 	*out = take_ptr(store);
 	return 0;
 }
@@ -353,7 +362,7 @@ static int connect_readonly(const char *path, struct store **out)
 		return -ENOMEM;
 	has_log = access(log, F_OK) == 0;
 	r = make_uri(path, has_log ? "vfs=unix-none" : "immutable=1", &uri);
-	return r ?: connect_to(uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, out);
+	return r ?: store_connect(uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL, out);
 }
 
 int store_open_readonly(const char *path, struct store **out)
@@ -371,29 +380,6 @@ int store_open_readonly(const char *path, struct store **out)
 	r = r ?: check_pages(store);
 	r = r ?: count(store);
 	store->broken = true; /* nothing can be put into it */
-	if (r < 0)
-		return r;
-	*out = take_ptr(store);
-	return 0;
-}
-
-/*
- * "writable_schema" here means: go on although the file is shorter than it says, or a table's
- * definition is not readable (lockBtree() and corruptSchema() in SQLite).
- */
-int store_open_damaged(const char *path, struct store **out)
-{
-	cleanup(store_freep) struct store *store = NULL;
-	int64_t n;
-	int r = connect_to(path, SQLITE_OPEN_READWRITE, &store);
-
-	if (r < 0)
-		return r;
-	store->broken = true;
-	r = store_exec(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cell_size_check = ON; "
-	                      "PRAGMA writable_schema = ON; PRAGMA query_only = ON; "
-	                      "PRAGMA wal_autocheckpoint = 0");
-	r = r ?: query(store, "SELECT count(*) FROM sqlite_schema", &n);
 	if (r < 0)
 		return r;
 	*out = take_ptr(store);

@@ -48,7 +48,7 @@ enum store_statement {
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[_STORE_STATEMENT_MAX];
-	bool memory, begun;
+	bool memory, opened, begun;
 	bool broken; /* what is in its log must not be put into it when it is closed */
 	int64_t marks[_STORE_MARK_MAX];
 	uint64_t waiting;
@@ -76,5 +76,6 @@ bool store_row_read(sqlite3_stmt *statement, enum store_table table, struct spoo
 int store_row_insert(struct store *store, enum store_table table, int64_t id,
                      const struct spool_row *row);
 int store_exec(struct store *store, const char *text);
-/* For reading only, and as little as possible believed. */
+int store_connect(const char *name, int flags, const char *vfs, struct store **out);
+/* For reading only, and as little as possible believed: not its first page either. */
 int store_open_damaged(const char *path, struct store **out);
