@@ -96,6 +96,8 @@ static int history(struct fixture *f, int64_t since_us, int64_t until_us, uint32
 	return 0;
 }
 
+static const char *evidence; /* of the rows */
+
 /* Resolved so many seconds ago. */
 static void add_row(struct made_up *m, size_t number, enum violation_kind kind, int64_t seconds_ago)
 {
@@ -113,6 +115,7 @@ static void add_row(struct made_up *m, size_t number, enum violation_kind kind, 
 		.count = number + 1,
 		.reason = "made up",
 		.remedy = "none",
+		.evidence = (char *)evidence,
 	};
 
 	snprintf(v.id, sizeof(v.id), "%032zx", number);
@@ -181,7 +184,7 @@ struct client {
 	int fd;
 	bool closed;
 	size_t len;
-	char data[2 << 20];
+	char data[16 << 20];
 };
 
 static int on_client(struct loop_source *source, uint32_t events)
@@ -343,7 +346,7 @@ static void memory_and_spool_are_one_list(void **state)
 	stop(m);
 }
 
-/* Expected in `ids`: the two open ones of memory, 0 .. n-1 in the order of the rows. */
+/* Expected in `ids`: the two open ones of memory, all rows, and the one that memory saw resolved before them. */
 static void expect_all(const struct made_up *m, const char *ids, size_t n)
 {
 	char *expected = malloc(16 * ROWS_MAX);
@@ -351,6 +354,7 @@ static void expect_all(const struct made_up *m, const char *ids, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		len += (size_t)sprintf(expected + len, "%lu ", strtoul(m->rows[i].key, NULL, 16));
+	sprintf(expected + len, "43970 ");
 	assert_string_equal(ids, expected);
 	free(expected);
 }
@@ -365,7 +369,7 @@ static void pages_ask_for_little_and_miss_nothing(void **state)
 	} rows[] = {
 		{ "/v1/violations?since=1h&limit=100", 1000, 1000, 11,
 		  100 + 1 + HISTORY_ROWS_SPARE },
-		{ "/v1/violations?since=1h&limit=1", 30, 1000, 32, 1 + 1 + HISTORY_ROWS_SPARE },
+		{ "/v1/violations?since=1h&limit=1", 30, 1000, 33, 1 + 1 + HISTORY_ROWS_SPARE },
 		/* All of one moment, and more than the spare ones. */
 		{ "/v1/violations?since=1h&limit=100", 1000, 0, 11, HISTORY_ROWS_MAX },
 	};
@@ -376,7 +380,6 @@ static void pages_ask_for_little_and_miss_nothing(void **state)
 		char *ids = malloc(16 * ROWS_MAX);
 		size_t pages;
 
-		m->f.n_violations = 2; /* the open ones */
 		for (size_t k = 0; k < rows[i].n; k++)
 			add_row(m, k, STALE_ROUTES, 0);
 		for (size_t k = 0; k < rows[i].n; k++)
@@ -388,6 +391,30 @@ static void pages_ask_for_little_and_miss_nothing(void **state)
 		free(ids);
 		stop(m);
 	}
+}
+
+static void a_page_is_bounded_in_bytes(void **state)
+{
+	struct made_up *m = start();
+	char *ids = malloc(16 * ROWS_MAX), *text = calloc(1, EVIDENCE_MAX + 1);
+	size_t pages;
+
+	(void)state;
+	/* Fewer than `limit`, and more than HISTORY_BYTES_MAX. */
+	memset(text, 'x', EVIDENCE_MAX);
+	memcpy(text, "{\"kind\":\"", 9);
+	memcpy(text + EVIDENCE_MAX - 2, "\"}", 2);
+	evidence = text;
+	for (size_t i = 0; i < 990; i++)
+		add_row(m, i, STALE_ROUTES, 0);
+	evidence = NULL;
+	assert_true(990 * m->rows[0].len > HISTORY_BYTES_MAX);
+	walk(m, "/v1/violations?since=1h&limit=1000", &pages, ids, 16 * ROWS_MAX);
+	expect_all(m, ids, 990);
+	assert_int_equal(pages, 2);
+	free(text);
+	free(ids);
+	stop(m);
 }
 
 /* Few of many belong to the list: a page may be short, the list is whole. */
@@ -642,6 +669,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_and_spool_are_one_list),
 		cmocka_unit_test(pages_ask_for_little_and_miss_nothing),
+		cmocka_unit_test(a_page_is_bounded_in_bytes),
 		cmocka_unit_test(filters_hold_for_the_history),
 		cmocka_unit_test(since_is_a_time_or_a_duration),
 		cmocka_unit_test(without_a_spool_memory_answers),
