@@ -61,7 +61,7 @@ static int parse_ago(const char *text, uint64_t *ns)
 /* Never 0 or less: that is when an open one was resolved. */
 static bool read_since(struct call *call, const char *text, int64_t *since_us)
 {
-	uint64_t ago_ns;
+	uint64_t ago_ns = 0;
 
 	if (clock_parse(text, since_us) == 0) {
 		if (*since_us < 1)
