@@ -97,7 +97,7 @@ static int decode_i64(struct json_object *value, void *dest, struct decode_error
 
 static int decode_version(struct json_object *value, void *dest, struct decode_error *error)
 {
-	int64_t version;
+	int64_t version = 0;
 	int r = decode_i64(value, &version, error);
 
 	(void)dest;
@@ -110,7 +110,7 @@ static int decode_moment(struct json_object *value, void *dest, struct decode_er
 {
 	struct json_object *mono, *wall;
 	struct moment *moment = dest;
-	int64_t ns, us;
+	int64_t ns = 0, us = 0;
 
 	if (!json_object_object_get_ex(value, "mono", &mono) ||
 	    !json_object_object_get_ex(value, "wall", &wall) || decode_i64(mono, &ns, error) < 0 ||
