@@ -239,8 +239,7 @@ static int move_back(struct spool *spool)
 
 void spool_disk_try(struct spool *spool)
 {
-	bool kept_open = spool->disk && !spool->readonly &&
-	                 (spool->error == -ENOSPC || spool->error == -ENOMEM);
+	bool kept_open = spool->disk && !spool->readonly && spool->error == -ENOSPC;
 	int r = 0;
 
 	if (spool->readonly && access(spool->files.directory, W_OK) < 0 && errno == EROFS)

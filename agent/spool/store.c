@@ -111,10 +111,16 @@ int store_failed(struct store *store, int result)
 			return -ENOMEM;
 		r = result == SQLITE_IOERR_CORRUPTFS ? -EBADMSG : failed_errno();
 		break;
+	case SQLITE_ERROR:
+		/*
+		 * Our statements are right. Of tables that are, too, the parser says it when it
+		 * finds no memory.
+		 */
+		r = store->known ? -ENOMEM : -EBADMSG;
+		break;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 	case SQLITE_FORMAT:
-	case SQLITE_ERROR:  /* our statements are right: the tables are not ours */
 	case SQLITE_SCHEMA: /* nobody else changes it */
 	case SQLITE_TOOBIG: /* beyond SQLITE_LIMIT_LENGTH, which nothing of ours is */
 	case SQLITE_CONSTRAINT:

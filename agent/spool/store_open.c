@@ -239,13 +239,16 @@ static int identify(struct store *store, bool *fresh)
 	if (r < 0)
 		return r;
 	*fresh = objects == 0 && application == 0 && version == 0;
+	store->known = *fresh;
 	if (*fresh)
 		return 0;
 	if (application != APPLICATION_ID || version != SCHEMA_VERSION) {
 		store->broken = true;
 		return -EMEDIUMTYPE;
 	}
-	return check_schema(store);
+	r = check_schema(store);
+	store->known = r == 0;
+	return r;
 }
 
 /*

@@ -49,6 +49,7 @@ struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[_STORE_STATEMENT_MAX];
 	bool memory, opened, begun;
+	bool known;  /* its tables are ours */
 	bool broken; /* what is in its log must not be put into it when it is closed */
 	int64_t marks[_STORE_MARK_MAX];
 	uint64_t waiting;
