@@ -57,8 +57,9 @@ struct agent_options {
 struct untold {
 	uint64_t token;
 	uint64_t until_ns; /* told then in any case: a slow disk must not keep an alarm back */
-	struct violation *violation; /* owned */
+	struct violation *violation; /* owned; NULL: a state changed */
 	enum violation_change change;
+	struct buf state; /* owned; of the change of a state, as readers of events get it */
 };
 
 /* What an earlier run knew of a subject that has not come yet. */
@@ -241,6 +242,8 @@ void agent_tell_stop(struct agent *agent);
 /* token 0: at once. */
 void agent_tell(struct agent *agent, const struct violation *violation,
                 enum violation_change change, uint64_t token);
+/* Takes the text's content. */
+void agent_tell_state(struct agent *agent, struct buf *json, uint64_t token);
 void agent_tell_kept(struct agent *agent, uint64_t token);
 
 /* agent_export.c: spool, metrics → collector. */

@@ -98,7 +98,6 @@ static void judge_subject(struct agent *agent, struct watched *watched, uint64_t
 	if (watched->record.state != before || !watched->announced) {
 		enum subject_state from = watched->announced ? before : _STATE_MAX;
 
-		report_state(agent->report, subject, &watched->record, from);
 		agent_spool_state(agent, watched, from, now);
 	}
 	watched->announced = true;

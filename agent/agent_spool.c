@@ -180,42 +180,54 @@ void agent_spool_violation(struct agent *agent, const struct violation *violatio
 	agent_tell(agent, violation, change, token);
 }
 
-static void put_subject(struct agent *agent, struct watched *watched, const struct buf *record,
-                        const char *uid, const struct moment *now)
+/* `record` NULL: only what is remembered. The token, or 0. */
+static uint64_t put_subject(struct agent *agent, struct watched *watched, const struct buf *record,
+                            const char *uid, const struct moment *now)
 {
 	cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
-	struct spool_row rows[2] = { { .table = SPOOL_SUBJECT, .wall_us = now->wall_us },
-		                     { .table = SPOOL_RECORD, .wall_us = now->wall_us } };
-	size_t n = 1;
+	struct spool_row subject = { .table = SPOOL_SUBJECT, .wall_us = now->wall_us }, rows[2];
+	uint64_t token;
+	size_t n = 0;
 
-	snapshot_subject_write(&watched->record, agent->spool.boot, &snapshot);
-	rows[0].body = snapshot.data;
-	rows[0].len = snapshot.len;
 	if (record) {
-		rows[1].body = record->data;
-		rows[1].len = record->len;
-		n = 2;
+		rows[n] = (struct spool_row){ .table = SPOOL_RECORD,
+			                      .wall_us = now->wall_us,
+			                      .body = record->data,
+			                      .len = record->len };
+		if (record->error || !set_key(&rows[n++], uid)) {
+			agent->out_of_memory++;
+			return 0;
+		}
 	}
-	if (snapshot.error || (record && (record->error || !set_key(&rows[1], uid))) ||
-	    !set_key(&rows[0], watched->subject->uid)) {
+	snapshot_subject_write(&watched->record, agent->spool.boot, &snapshot);
+	subject.body = snapshot.data;
+	subject.len = snapshot.len;
+	if (snapshot.error)
 		agent->out_of_memory++;
-		return;
-	}
-	if (put(agent, rows, n))
+	/* A uid that no API server would give, of a file: it is told, but not remembered. */
+	else if (set_key(&subject, watched->subject->uid))
+		rows[n++] = subject;
+	token = n ? put(agent, rows, n) : 0;
+	if (token)
 		watched->kept_proof_ns = watched->record.last_proof.mono_ns;
+	return token;
 }
 
 void agent_spool_state(struct agent *agent, struct watched *watched, enum subject_state from,
                        const struct moment *now)
 {
 	cleanup(buf_clearp) struct buf record = BUF_INIT(SPOOL_BODY_MAX);
+	cleanup(buf_clearp) struct buf event = BUF_INIT(EVENT_BYTES_MAX);
 	char uid[OTLP_UID_MAX];
+	uint64_t token = 0;
 
-	if (!agent->spool.client)
-		return;
-	otlp_state(agent->config->node, watched->subject, &watched->record, from, now, &record,
-	           uid);
-	put_subject(agent, watched, &record, uid, now);
+	if (agent->spool.client) {
+		otlp_state(agent->config->node, watched->subject, &watched->record, from, now,
+		           &record, uid);
+		token = put_subject(agent, watched, &record, uid, now);
+	}
+	events_state_write(watched->subject, &watched->record, from, &event);
+	agent_tell_state(agent, &event, token);
 }
 
 void agent_spool_forget(struct agent *agent, const struct subject *subject)
@@ -230,7 +242,7 @@ static void keep_proofs(struct agent *agent, const struct moment *now)
 		struct watched *watched = agent->watched[i];
 
 		if (watched && watched->record.last_proof.mono_ns > watched->kept_proof_ns)
-			put_subject(agent, watched, NULL, NULL, now);
+			(void)put_subject(agent, watched, NULL, NULL, now);
 	}
 }
 

@@ -6,8 +6,8 @@
 
 #include "base/log.h"
 
-static void tell(struct agent *agent, const struct violation *violation,
-                 enum violation_change change)
+static void tell_violation(struct agent *agent, const struct violation *violation,
+                           enum violation_change change)
 {
 	bool opened = change == VIOLATION_OPENED;
 
@@ -25,14 +25,35 @@ static struct untold *oldest(struct agent *agent)
 	return agent->spool.n ? &agent->spool.untold[agent->spool.first] : NULL;
 }
 
-static void tell_oldest(struct agent *agent)
+static struct untold take_oldest(struct agent *agent)
 {
 	struct untold untold = *oldest(agent);
 
 	agent->spool.first = (agent->spool.first + 1) % TELL_QUEUE_MAX;
 	agent->spool.n--;
-	tell(agent, untold.violation, untold.change);
-	snapshot_violation_free(untold.violation);
+	return untold;
+}
+
+static void untold_clear(struct untold *untold)
+{
+	untold->violation = snapshot_violation_free(untold->violation);
+	buf_clear(&untold->state);
+}
+
+static void tell_oldest(struct agent *agent)
+{
+	cleanup(untold_clear) struct untold untold = take_oldest(agent);
+
+	if (untold.violation)
+		tell_violation(agent, untold.violation, untold.change);
+	else
+		report_state(agent->report, &untold.state);
+}
+
+static void tell_all(struct agent *agent)
+{
+	while (oldest(agent))
+		tell_oldest(agent);
 }
 
 /* The agent ends: what is not kept is not told, and the next one finds it anew. */
@@ -67,29 +88,45 @@ static int on_late(struct timer *timer)
 	return 0;
 }
 
-void agent_tell(struct agent *agent, const struct violation *violation,
-                enum violation_change change, uint64_t token)
+/* In the order in which they happened, also when there is no room to wait. */
+static void wait_for(struct agent *agent, struct untold untold)
 {
-	struct untold untold = { .token = token,
-		                 .until_ns = clock_now().mono_ns + TELL_WAIT_NS,
-		                 .change = change };
-
-	if (is_lost(agent))
-		return;
-	/* In the order in which they happened, also when there is no room to wait. */
 	if (agent->spool.n == TELL_QUEUE_MAX) {
 		agent->spool.told_late++;
 		tell_oldest(agent);
 	}
-	if (!token || snapshot_violation_copy(violation, &untold.violation) < 0) {
-		while (oldest(agent))
-			tell_oldest(agent);
-		tell(agent, violation, change);
-		return;
-	}
+	untold.until_ns = clock_now().mono_ns + TELL_WAIT_NS;
 	agent->spool.untold[(agent->spool.first + agent->spool.n++) % TELL_QUEUE_MAX] = untold;
 	if (agent->spool.n == 1)
 		set_timer(agent);
+}
+
+void agent_tell(struct agent *agent, const struct violation *violation,
+                enum violation_change change, uint64_t token)
+{
+	struct untold untold = { .token = token, .change = change };
+
+	if (is_lost(agent))
+		return;
+	if (!token || snapshot_violation_copy(violation, &untold.violation) < 0) {
+		tell_all(agent);
+		tell_violation(agent, violation, change);
+		return;
+	}
+	wait_for(agent, untold);
+}
+
+void agent_tell_state(struct agent *agent, struct buf *json, uint64_t token)
+{
+	if (is_lost(agent))
+		return;
+	if (!token) {
+		tell_all(agent);
+		report_state(agent->report, json);
+		return;
+	}
+	wait_for(agent, (struct untold){ .token = token, .state = *json });
+	*json = (struct buf)BUF_INIT(EVENT_BYTES_MAX);
 }
 
 void agent_tell_kept(struct agent *agent, uint64_t token)
@@ -104,18 +141,14 @@ int agent_tell_start(struct agent *agent)
 	return timer_init(&agent->spool.late, agent->loop, on_late);
 }
 
-static void forget_oldest(struct agent *agent)
-{
-	snapshot_violation_free(oldest(agent)->violation);
-	agent->spool.first = (agent->spool.first + 1) % TELL_QUEUE_MAX;
-	agent->spool.n--;
-}
-
 void agent_tell_stop(struct agent *agent)
 {
-	while (oldest(agent) && !is_lost(agent))
-		tell_oldest(agent);
-	while (oldest(agent))
-		forget_oldest(agent);
+	if (!is_lost(agent))
+		tell_all(agent);
+	while (oldest(agent)) {
+		struct untold untold = take_oldest(agent);
+
+		untold_clear(&untold);
+	}
 	timer_clear(&agent->spool.late);
 }

@@ -112,11 +112,10 @@ void events_violation(struct events *events, const struct violation *violation,
 	        &json);
 }
 
-void events_state(struct events *events, const struct subject *subject,
-                  const struct judge_record *record, enum subject_state from)
+void events_state_write(const struct subject *subject, const struct judge_record *record,
+                        enum subject_state from, struct buf *json)
 {
-	cleanup(buf_clearp) struct buf json = BUF_INIT(EVENT_BYTES_MAX);
-	struct encode e = ENCODE_INIT(&json);
+	struct encode e = ENCODE_INIT(json);
 
 	encode_object(&e, NULL);
 	write_subject_name(&e, "subject", subject->namespace, subject->pod, subject->uid);
@@ -126,7 +125,11 @@ void events_state(struct events *events, const struct subject *subject,
 	encode_text(&e, "reason", record->reason);
 	encode_time(&e, "since", record->state_since.wall_us);
 	encode_object_end(&e);
-	publish(events, "subject.state_changed", &json);
+}
+
+void events_state(struct events *events, const struct buf *json)
+{
+	publish(events, "subject.state_changed", json);
 }
 
 /* "EPOCH-NUMBER" as sent; false: no such event of this run. */

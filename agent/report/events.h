@@ -19,9 +19,13 @@ struct events *events_free(struct events *events);
 
 void events_violation(struct events *events, const struct violation *violation,
                       enum violation_change change);
-/* `from` _STATE_MAX: it was not known before. */
-void events_state(struct events *events, const struct subject *subject,
-                  const struct judge_record *record, enum subject_state from);
+/*
+ * A change of state in two steps, because it is told when it is kept, and the subject may be gone by then.
+ * `from` _STATE_MAX: it was not known before. EVENT_BYTES_MAX are enough.
+ */
+void events_state_write(const struct subject *subject, const struct judge_record *record,
+                        enum subject_state from, struct buf *json);
+void events_state(struct events *events, const struct buf *json);
 
 /* Makes the request's answer a stream; -EBUSY: too many. */
 int events_open(struct events *events, const struct http_server_request *request);

@@ -260,8 +260,7 @@ void report_server(struct report *report, const struct http_server *server)
 	report->server = server;
 }
 
-void report_state(struct report *report, const struct subject *subject,
-                  const struct judge_record *record, enum subject_state from)
+void report_state(struct report *report, const struct buf *json)
 {
-	events_state(report->events, subject, record, from);
+	events_state(report->events, json);
 }

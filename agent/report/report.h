@@ -6,6 +6,7 @@
 #pragma once
 
 #include "io/http_server.h"
+#include "report/events.h"
 #include "report/source.h"
 
 struct report;
@@ -32,9 +33,8 @@ void report_echoes(struct report *report);
 /* What happened. */
 void report_violation(struct report *report, const struct violation *violation,
                       enum violation_change change);
-/* `record` holds the new state; the first one of a subject counts too (from _STATE_MAX). */
-void report_state(struct report *report, const struct subject *subject,
-                  const struct judge_record *record, enum subject_state from);
+/* As events_state_write() wrote it, of the new state; the first one of a subject counts too. */
+void report_state(struct report *report, const struct buf *json);
 void report_probe(struct report *report, const struct probe_result *result);
 void report_flow_opened(struct report *report, enum path path);
 void report_flow_updated(struct report *report, enum path path, const struct flow_delta *delta);

@@ -112,6 +112,14 @@ static void expect(struct place *p, struct reader *reader, const char *text)
 	}
 }
 
+static void tell_state(struct place *p, enum subject_state from)
+{
+	cleanup(buf_clearp) struct buf json = BUF_INIT(EVENT_BYTES_MAX);
+
+	events_state_write(&p->f.subjects[1], &p->f.records[1], from, &json);
+	report_state(p->f.report, &json);
+}
+
 static void changes_are_told(void **state)
 {
 	struct reader *reader;
@@ -124,7 +132,7 @@ static void changes_are_told(void **state)
 	expect(&p, reader, "retry: 2000\n\n");
 	assert_null(strstr(reader->data, "data:"));
 
-	report_state(p.f.report, &p.f.subjects[1], &p.f.records[1], STATE_VERIFIED);
+	tell_state(&p, STATE_VERIFIED);
 	report_violation(p.f.report, &p.f.violations[1], VIOLATION_RESOLVED);
 	expect(&p, reader,
 	       "event: subject.state_changed\ndata: {\"subject\":{\"namespace\":\"shop\",\"pod\":"
@@ -164,7 +172,7 @@ static void a_reader_that_comes_back_misses_nothing(void **state)
 	reader_close(reader);
 
 	for (size_t i = 0; i < EVENTS_KEPT_MAX; i++)
-		report_state(p.f.report, &p.f.subjects[1], &p.f.records[1], STATE_PENDING);
+		tell_state(&p, STATE_PENDING);
 	snprintf(headers, sizeof(headers), "Last-Event-ID: %s-1\r\n", id); /* forgotten */
 	reader = reader_open(&p, headers);
 	expect(&p, reader, "event: resync");
