@@ -323,8 +323,10 @@
 #define SPOOL_DIRECTORY_MAX 1024
 /* Messages put into one transaction: one fsync(2) for all that came during the last one. */
 #define SPOOL_BATCH_MAX 256
-/* The disk is tried again, what is too old dropped. */
+/* The disk is tried again. */
 #define SPOOL_RETRY_NS (30ULL * 1000000000ULL)
+/* Looked whether it is time for that, and what is too old dropped: the retry is not a whole round of its own late. */
+#define SPOOL_TICK_NS (5ULL * 1000000000ULL)
 /* Reports and history older than a month: no collector's backend takes such times any more. */
 #define SPOOL_AGE_US (30LL * 86400 * 1000000)
 /* A subject that nobody wrote for so long is no pod of this node any more. */

@@ -136,7 +136,7 @@ static int open_spool(struct server *server, const struct spool_message *message
 	r = spool_new(message->directory, message->limit, &now, &server->spool);
 	if (r < 0)
 		return r;
-	server->next_tick = now.mono_ns + SPOOL_RETRY_NS;
+	server->next_tick = now.mono_ns + SPOOL_TICK_NS;
 	spool_violations(server->spool, true, 0, INT64_MAX, UINT32_MAX, answer_row, server, &more);
 	spool_subjects(server->spool, answer_row, server);
 	return answer_end(server, false);
@@ -269,7 +269,7 @@ static int tick(struct server *server)
 
 	if (!server->spool || now.mono_ns < server->next_tick)
 		return 0;
-	server->next_tick = now.mono_ns + SPOOL_RETRY_NS;
+	server->next_tick = now.mono_ns + SPOOL_TICK_NS;
 	spool_tick(server->spool, &now);
 	return tell_kept(server);
 }
