@@ -153,31 +153,64 @@ static void settle(struct agent *agent, const struct moment *now)
 
 /* Changes */
 
-void agent_spool_violation(struct agent *agent, const struct violation *violation,
-                           enum violation_change change, const struct moment *now)
+/* Without a collector nothing waits for one; what is remembered is kept all the same. */
+static bool is_reported(const struct agent *agent)
+{
+	return agent->export.settings.target[EXPORT_LOGS].url != NULL;
+}
+
+/* false: no memory, or a uid that cannot be one. */
+static bool set_row(struct spool_row *row, const char *key, const struct buf *body)
+{
+	row->body = body->data;
+	row->len = body->len;
+	return !body->error && set_key(row, key);
+}
+
+/* What was counted since it opened. After a crash that is lost, the violation is not. */
+static void keep_violations(struct agent *agent)
+{
+	const struct violation *violation;
+
+	for (size_t i = 0; (violation = violations_at(agent->violations, i)) && violation->open;
+	     i++) {
+		cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
+		struct spool_row row = { .table = SPOOL_VIOLATION };
+
+		snapshot_violation_write(violation, agent->spool.boot, &snapshot);
+		if (set_row(&row, violation->id, &snapshot))
+			(void)put(agent, &row, 1);
+	}
+}
+
+static uint64_t put_violation(struct agent *agent, const struct violation *violation,
+                              enum violation_change change, const struct moment *now)
 {
 	cleanup(buf_clearp) struct buf record = BUF_INIT(SPOOL_BODY_MAX);
 	cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
-	struct spool_row rows[] = { { .table = SPOOL_RECORD, .wall_us = now->wall_us },
-		                    { .table = SPOOL_VIOLATION,
-		                      .wall_us = violation->resolved.wall_us } };
+	struct spool_row rows[] = {
+		{ .table = SPOOL_VIOLATION, .wall_us = violation->resolved.wall_us },
+		{ .table = SPOOL_RECORD, .wall_us = now->wall_us },
+	};
 	char uid[OTLP_UID_MAX];
-	uint64_t token = 0;
+	bool reported = is_reported(agent);
 
-	if (agent->spool.client) {
+	snapshot_violation_write(violation, agent->spool.boot, &snapshot);
+	if (reported)
 		otlp_violation(agent->config->node, violation, change, now, &record, uid);
-		snapshot_violation_write(violation, agent->spool.boot, &snapshot);
-		rows[0].body = record.data;
-		rows[0].len = record.len;
-		rows[1].body = snapshot.data;
-		rows[1].len = snapshot.len;
-		if (!record.error && !snapshot.error && set_key(&rows[0], uid) &&
-		    set_key(&rows[1], violation->id))
-			token = put(agent, rows, 2);
-		else
-			agent->out_of_memory++;
+	if (!set_row(&rows[0], violation->id, &snapshot) ||
+	    (reported && !set_row(&rows[1], uid, &record))) {
+		agent->out_of_memory++;
+		return 0;
 	}
-	agent_tell(agent, violation, change, token);
+	return put(agent, rows, reported ? 2 : 1);
+}
+
+void agent_spool_violation(struct agent *agent, const struct violation *violation,
+                           enum violation_change change, const struct moment *now)
+{
+	agent_tell(agent, violation, change,
+	           agent->spool.client ? put_violation(agent, violation, change, now) : 0);
 }
 
 /* `record` NULL: only what is remembered. The token, or 0. */
@@ -190,23 +223,18 @@ static uint64_t put_subject(struct agent *agent, struct watched *watched, const 
 	size_t n = 0;
 
 	if (record) {
-		rows[n] = (struct spool_row){ .table = SPOOL_RECORD,
-			                      .wall_us = now->wall_us,
-			                      .body = record->data,
-			                      .len = record->len };
-		if (record->error || !set_key(&rows[n++], uid)) {
+		rows[n] = (struct spool_row){ .table = SPOOL_RECORD, .wall_us = now->wall_us };
+		if (!set_row(&rows[n++], uid, record)) {
 			agent->out_of_memory++;
 			return 0;
 		}
 	}
 	snapshot_subject_write(&watched->record, agent->spool.boot, &snapshot);
-	subject.body = snapshot.data;
-	subject.len = snapshot.len;
-	if (snapshot.error)
-		agent->out_of_memory++;
 	/* A uid that no API server would give, of a file: it is told, but not remembered. */
-	else if (set_key(&subject, watched->subject->uid))
+	if (set_row(&subject, watched->subject->uid, &snapshot))
 		rows[n++] = subject;
+	else if (snapshot.error)
+		agent->out_of_memory++;
 	token = n ? put(agent, rows, n) : 0;
 	if (token)
 		watched->kept_proof_ns = watched->record.last_proof.mono_ns;
@@ -221,10 +249,12 @@ void agent_spool_state(struct agent *agent, struct watched *watched, enum subjec
 	char uid[OTLP_UID_MAX];
 	uint64_t token = 0;
 
-	if (agent->spool.client) {
+	if (agent->spool.client && is_reported(agent)) {
 		otlp_state(agent->config->node, watched->subject, &watched->record, from, now,
 		           &record, uid);
 		token = put_subject(agent, watched, &record, uid, now);
+	} else if (agent->spool.client) {
+		token = put_subject(agent, watched, NULL, NULL, now);
 	}
 	events_state_write(watched->subject, &watched->record, from, &event);
 	agent_tell_state(agent, &event, token);
@@ -252,13 +282,10 @@ static void keep_report(struct agent *agent, const struct moment *now)
 	struct spool_row row = { .table = SPOOL_RECORD, .wall_us = now->wall_us };
 	char uid[OTLP_UID_MAX];
 
-	if (agent_export_report(agent, now, &record, uid) < 0 || !set_key(&row, uid)) {
+	if (agent_export_report(agent, now, &record, uid) < 0 || !set_row(&row, uid, &record))
 		agent->out_of_memory++;
-		return;
-	}
-	row.body = record.data;
-	row.len = record.len;
-	(void)put(agent, &row, 1);
+	else
+		(void)put(agent, &row, 1);
 }
 
 void agent_spool_tick(struct agent *agent, const struct moment *now)
@@ -270,7 +297,8 @@ void agent_spool_tick(struct agent *agent, const struct moment *now)
 		return;
 	agent->spool.reported_ns = now->mono_ns;
 	keep_proofs(agent, now);
-	keep_report(agent, now);
+	if (is_reported(agent))
+		keep_report(agent, now);
 }
 
 /* Life */
@@ -331,8 +359,10 @@ void agent_spool_stop(struct agent *agent)
 {
 	struct moment now = clock_now();
 
-	if (agent->spool.client && agent->violations && !agent->gone)
+	if (agent->spool.client && agent->violations && !agent->gone) {
 		keep_proofs(agent, &now);
+		keep_violations(agent);
+	}
 	if (agent->spool.client && agent->gone && spool_client_remove(agent->spool.client) < 0)
 		log_error("the spool's files are not removed", "directory",
 		          agent->config->spool_directory, NULL);
