@@ -290,6 +290,7 @@ static int run_spool(const struct processes_options *options, int fd, const sigs
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a full disk */
 	signal(SIGPIPE, SIG_IGN);
 	(void)sigprocmask(SIG_SETMASK, before, NULL);
 	r = confine_spool_start(error);
