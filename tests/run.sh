@@ -27,8 +27,8 @@ remove_remains() {
 	for name in $(ip netns list 2>/dev/null | awk '$1 ~ /^evk-[0-9]+$/ { print $1 }'); do
 		[ -d "/proc/${name#evk-}" ] || ip netns del "$name"
 	done
-	for name in /tmp/eva-*; do
-		[ -d "$name" ] && [ -z "$(pgrep -f tests/unit/inventory)" ] || continue
+	for name in /tmp/eva-* /dev/shm/eva-*; do
+		[ -d "$name" ] && [ -z "$(pgrep -f tests/unit/)" ] || continue
 		umount "$name"/*/* "$name"/* 2>/dev/null
 		rm -rf "$name"
 	done
