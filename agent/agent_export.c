@@ -119,10 +119,12 @@ void agent_export_stop(struct agent *agent)
 
 void agent_export_kick(struct agent *agent)
 {
-	const struct kube_node *node = inventory_node(agent->inventory);
+	const struct kube_node *node;
 
+	/* While the spool is loaded there is no inventory either. */
 	if (!agent->export.exporter)
 		return;
+	node = inventory_node(agent->inventory);
 	/* A copy: the object is replaced whenever the API server tells of another version. */
 	if (node && node->uid)
 		snprintf(agent->export.node_uid, sizeof(agent->export.node_uid), "%s", node->uid);
