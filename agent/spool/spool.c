@@ -231,11 +231,29 @@ int spool_new(const char *directory, uint64_t max_bytes, const struct moment *no
 	return 0;
 }
 
+/* What is in memory only ends with it: the disk, which may take it by now, is asked a last time. */
+static void save(struct spool *spool)
+{
+	struct store_stats stats = { 0 };
+	char count[24];
+
+	if (!spool->memory || spool->ended)
+		return;
+	spool_disk_try(spool);
+	if (!spool->memory)
+		return;
+	(void)store_stats(spool->memory, &stats);
+	snprintf(count, sizeof(count), "%llu", (unsigned long long)stats.waiting);
+	log_error("spool: what was kept in memory only is lost", "reports", count, "reason",
+	          spool_why(spool->error), NULL);
+}
+
 struct spool *spool_free(struct spool *spool)
 {
 	if (!spool)
 		return NULL;
 	flush(spool);
+	save(spool);
 	store_free(spool->disk);
 	store_free(spool->memory);
 	spool_files_free(&spool->files);

@@ -208,6 +208,25 @@ static void full_from_the_start(void)
 	spool_free(spool);
 }
 
+/* There is room again, and before the disk is tried the agent ends. */
+static void kept_at_the_end(void)
+{
+	struct spool *spool;
+
+	small_disk("size=3m,mode=0700");
+	fill_disk(true);
+	spool = open_spool();
+	put_changes(spool, 1, 30);
+	expect_degraded(spool, "kept in memory only");
+	fill_disk(false);
+	spool = spool_free(spool);
+
+	spool = open_spool();
+	assert_false(spool_state(spool)->degraded);
+	expect_changes(spool, 0, 1, 30);
+	spool_free(spool);
+}
+
 static void full_in_the_middle(void)
 {
 	struct spool *spool;
@@ -359,6 +378,7 @@ static void takes_nothing(void)
 		in_child(name, CLONE_NEWNS); \
 	}
 IN_MOUNTS(full_from_the_start)
+IN_MOUNTS(kept_at_the_end)
 IN_MOUNTS(full_in_the_middle)
 IN_MOUNTS(memory_stands_over_the_disk)
 IN_MOUNTS(takes_nothing)
@@ -434,6 +454,7 @@ int main(void)
 		TEST(folders_that_are_not_ours),
 		TEST(another_agent_has_it),
 		TEST(full_from_the_start_),
+		TEST(kept_at_the_end_),
 		TEST(full_in_the_middle_),
 		TEST(memory_stands_over_the_disk_),
 		TEST(takes_nothing_),
