@@ -36,6 +36,7 @@ struct watched {
 	size_t n_round;
 	uint64_t scheduled_inode; /* namespace that probes are scheduled in; 0: none */
 	uint64_t kept_proof_ns;   /* of the last proof that the spool was told */
+	uint64_t kept_ns;         /* when it was told of it last; 0: not by this run */
 	uint64_t live_read_ns;    /* of the live configuration that flows were classified by */
 	bool observing;           /* the packet programs are attached */
 	bool attach_due;          /* they are about to be */

@@ -236,8 +236,10 @@ static uint64_t put_subject(struct agent *agent, struct watched *watched, const 
 	else if (snapshot.error)
 		agent->out_of_memory++;
 	token = n ? put(agent, rows, n) : 0;
-	if (token)
+	if (token) {
 		watched->kept_proof_ns = watched->record.last_proof.mono_ns;
+		watched->kept_ns = now->mono_ns;
+	}
 	return token;
 }
 
@@ -265,13 +267,19 @@ void agent_spool_forget(struct agent *agent, const struct subject *subject)
 	remove_row(agent, SPOOL_SUBJECT, subject->uid);
 }
 
-/* Newest proofs of those that have newer ones. */
+/* There is a newer proof, or the row would grow old although the pod is here. */
+static bool is_due(const struct watched *watched, const struct moment *now)
+{
+	return watched->record.last_proof.mono_ns > watched->kept_proof_ns || !watched->kept_ns ||
+	       now->mono_ns - watched->kept_ns >= SPOOL_SUBJECT_AGAIN_NS;
+}
+
 static void keep_proofs(struct agent *agent, const struct moment *now)
 {
 	for (size_t i = 0; i < SUBJECTS_MAX; i++) {
 		struct watched *watched = agent->watched[i];
 
-		if (watched && watched->record.last_proof.mono_ns > watched->kept_proof_ns)
+		if (watched && watched->announced && is_due(watched, now))
 			(void)put_subject(agent, watched, NULL, NULL, now);
 	}
 }

@@ -331,6 +331,8 @@
 #define SPOOL_AGE_US (30LL * 86400 * 1000000)
 /* A subject that nobody wrote for so long is no pod of this node any more. */
 #define SPOOL_SUBJECT_AGE_US (7LL * 86400 * 1000000)
+/* So one that is still here is written anew, whether it changed or not. */
+#define SPOOL_SUBJECT_AGAIN_NS (86400ULL * 1000000000ULL)
 /* While the disk refuses: some thousand changes. */
 #define SPOOL_MEMORY_BYTES (8u << 20)
 /* In the worker while the disk is slow. */
