@@ -165,6 +165,8 @@ LOST = [
 def test_says_what_is_missing(partly, what, name, logged, status, reason):
     agent = partly(what, name)
     agent.wait(lambda: agent.subject("shop"), 10, "the pod is known")
+    # The API server gives no log before kubelet has told it that the container runs; the agent is faster.
+    agent.wait(lambda: " agent started " in agent.log(), 10, "the log is to be had")
     warnings = [line for line in agent.log().splitlines() if " warn " in line]
     assert [line for line in warnings if logged in line], agent.log()
     # Nothing else is missing.
