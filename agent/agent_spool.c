@@ -296,12 +296,19 @@ static void keep_report(struct agent *agent, const struct moment *now)
 		(void)put(agent, &row, 1);
 }
 
+/* The first one when everything was read. Who cannot read it is not silent for that. */
+static bool is_report_due(const struct agent *agent, const struct moment *now)
+{
+	if (!agent->spool.reported_ns && agent->spool.settled)
+		return true;
+	return now->mono_ns - (agent->spool.reported_ns ?: agent->started.mono_ns) >=
+	       REPORT_INTERVAL_NS;
+}
+
 void agent_spool_tick(struct agent *agent, const struct moment *now)
 {
 	settle(agent, now);
-	if (!agent->spool.client || !agent->spool.settled ||
-	    (agent->spool.reported_ns &&
-	     now->mono_ns - agent->spool.reported_ns < REPORT_INTERVAL_NS))
+	if (!agent->spool.client || !is_report_due(agent, now))
 		return;
 	agent->spool.reported_ns = now->mono_ns;
 	keep_proofs(agent, now);

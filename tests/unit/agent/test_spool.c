@@ -1,4 +1,4 @@
-/* ldflags: -Wl,--wrap=spool_client_put */
+/* ldflags: -Wl,--wrap=spool_client_put,--wrap=agent_export_report */
 #include "test.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "agent.h"
 
 static struct {
-	unsigned int n;
+	unsigned int n, reports;
 	bool refuses;
 	char key[SPOOL_KEY_MAX];
 	int64_t wall_us;
@@ -20,11 +20,29 @@ uint64_t __wrap_spool_client_put(struct spool_client *client, const struct spool
 {
 	assert_non_null(client);
 	assert_int_equal(n, 1);
+	if (rows->table == SPOOL_RECORD) {
+		assert_string_equal(rows->key, "r-1");
+		put.reports++;
+		return 1;
+	}
 	assert_int_equal(rows->table, SPOOL_SUBJECT);
 	put.n++;
 	put.wall_us = rows->wall_us;
 	memcpy(put.key, rows->key, sizeof(put.key));
 	return put.refuses ? 0 : put.n;
+}
+
+int __wrap_agent_export_report(struct agent *agent, const struct moment *now, struct buf *out,
+                               char uid[static OTLP_UID_MAX]);
+
+int __wrap_agent_export_report(struct agent *agent, const struct moment *now, struct buf *out,
+                               char uid[static OTLP_UID_MAX])
+{
+	assert_non_null(agent);
+	assert_non_null(now);
+	buf_text(out, "{}");
+	snprintf(uid, OTLP_UID_MAX, "r-1");
+	return out->error;
 }
 
 #define HOUR_NS (3600 * NSEC_PER_SEC)
@@ -64,10 +82,42 @@ static void who_does_not_change_is_kept_all_the_same(void **state)
 	assert_int_equal(put.wall_us, 51);
 }
 
+/* An API server that does not answer is no reason to be taken for dead. */
+static void who_can_read_nothing_reports(void **state)
+{
+	static const struct {
+		uint64_t seconds; /* since the start */
+		bool settled;
+		unsigned int reports;
+	} rows[] = {
+		{ 1, false, 0 },  { 59, false, 0 }, { 60, false, 1 },
+		{ 100, true, 1 }, { 119, true, 1 }, { 120, true, 2 },
+	};
+	struct agent agent = { .started = { .mono_ns = HOUR_NS } };
+
+	(void)state;
+	put.reports = 0;
+	agent.spool.client = (struct spool_client *)&put;
+	agent.export.settings.target[EXPORT_LOGS].url = (char *)"http://c/v1/logs";
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct moment now = { .mono_ns = HOUR_NS + rows[i].seconds * NSEC_PER_SEC,
+			                    .wall_us = 1 };
+
+		agent.spool.settled = rows[i].settled;
+		agent_spool_tick(&agent, &now);
+		assert_int_equal(put.reports, rows[i].reports);
+	}
+
+	agent.spool.reported_ns = 0;
+	agent_spool_tick(&agent, &(struct moment){ HOUR_NS + NSEC_PER_SEC, 1 });
+	assert_int_equal(put.reports, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_does_not_change_is_kept_all_the_same),
+		cmocka_unit_test(who_can_read_nothing_reports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
