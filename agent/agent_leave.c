@@ -208,6 +208,10 @@ static int on_timer(struct timer *timer)
 
 void agent_leave(struct agent *agent)
 {
+	if (agent->gone) { /* that is known, and only the collector was waited for */
+		loop_stop(agent->loop);
+		return;
+	}
 	if (agent->leave.asked) {
 		stop(agent, false, "told so twice");
 		return;
