@@ -179,21 +179,42 @@ int agent_export_report(struct agent *agent, const struct moment *now, struct bu
 	return out->error;
 }
 
+/* What the spool cannot tell, because it waits for its disk; NULL: it does not. */
+static const char *stuck(const struct spool_client_stats *spool)
+{
+	uint64_t now_ns = clock_now().mono_ns;
+
+	if (spool->waits_ns && now_ns - spool->waits_ns >= SPOOL_STUCK_NS)
+		return "the disk does not answer: nothing is kept";
+	if (spool->refused_ns && now_ns - spool->refused_ns < SPOOL_FULL_NS)
+		return "reports were dropped: the disk did not take them in time";
+	return NULL;
+}
+
 /* Waiting is what the spool is for; what is lost, or would be at the next crash, is not ready. */
 void agent_export_condition(const struct agent *agent, struct report_condition_state *out)
 {
 	const struct spool_client_stats *spool;
 	struct exporter_stats exporter;
+	const char *why;
 
 	*out = (struct report_condition_state){ .ok = true };
 	if (!agent->spool.client)
 		return;
 	spool = spool_client_stats(agent->spool.client);
 	exporter = agent_export_stats(agent);
-	out->ok = !spool->state.degraded && !spool->state.full;
-	if (spool->state.reason[0])
+	why = stuck(spool);
+	out->ok = !why && !spool->state.degraded && !spool->state.full;
+	if (why)
+		snprintf(out->reason, sizeof(out->reason), "spool %s: %s",
+		         agent->config->spool_directory, why);
+	else if (spool->state.reason[0])
 		snprintf(out->reason, sizeof(out->reason), "spool %s: %s",
 		         agent->config->spool_directory, spool->state.reason);
+	else if (spool->state.full)
+		snprintf(out->reason, sizeof(out->reason),
+		         "spool %s: collector.spool.maxBytes is used up, the oldest reports gave way",
+		         agent->config->spool_directory);
 	else if (!agent->export.exporter)
 		snprintf(out->reason, sizeof(out->reason), "no collector is configured");
 	else if (exporter.last_error[0])

@@ -337,6 +337,8 @@
 #define SPOOL_MEMORY_BYTES (8u << 20)
 /* In the worker while the disk is slow. */
 #define SPOOL_QUEUE_BYTES_MAX (4u << 20)
+/* Without an answer for so long, which is many times what a throttled one takes, the disk does not answer. */
+#define SPOOL_STUCK_NS (10ULL * 1000000000ULL)
 /* A drop is worth a condition for so long. */
 #define SPOOL_FULL_NS (600ULL * 1000000000ULL)
 /* Between worker and spool, each way: more than two of the longest messages, else one could never be sent. */

@@ -241,6 +241,7 @@ static int on_kept(struct spool_client *client, const struct spool_message *mess
 	if (message->token == client->kept)
 		return 0;
 	client->kept = message->token;
+	client->stats.waits_ns = client->kept < client->put ? clock_now().mono_ns : 0;
 	if (client->events.kept)
 		client->events.kept(client->events.user, message->token);
 	return 0;
@@ -403,11 +404,15 @@ uint64_t spool_client_put(struct spool_client *client, const struct spool_row *r
 	settle(client);
 	if (n <= SPOOL_ROWS_MAX && say(client, &message, rows) == 0) {
 		client->put = message.token;
+		if (!client->stats.waits_ns)
+			client->stats.waits_ns = clock_now().mono_ns;
 		return message.token;
 	}
 	for (size_t i = 0; i < n; i++)
 		record = record || (rows[i].table == SPOOL_RECORD && rows[i].body);
 	client->stats.refused += record;
+	if (record)
+		client->stats.refused_ns = clock_now().mono_ns;
 	return 0;
 }
 

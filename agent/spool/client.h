@@ -67,5 +67,8 @@ struct spool_client_stats {
 	bool gone;                /* the process is: what was not told to be kept is not */
 	uint64_t refused;         /* PUTs with a record that did not even reach the spool */
 	uint64_t queued_bytes;    /* here, now */
+	/* Monotonic; 0: never, or nothing waits. */
+	uint64_t refused_ns; /* the newest of `refused` */
+	uint64_t waits_ns;   /* since then PUTs wait, and nothing was told to be kept */
 };
 const struct spool_client_stats *spool_client_stats(const struct spool_client *client);

@@ -318,11 +318,12 @@ static void test_refused(void **state)
 /* A disk that does not answer: the worker goes on, to a bound, and all that was taken is kept. */
 static void test_slow_disk(void **state)
 {
-	uint64_t token = 0, next;
+	uint64_t token = 0, next, begin_ns = clock_now().mono_ns;
 	unsigned int taken = 0;
 
 	(void)state;
 	start();
+	assert_int_equal(spool_client_stats(f.client)->waits_ns, 0);
 	assert_int_equal(kill(f.pid, SIGSTOP), 0);
 	alarm(20); /* a call that waits would wait for ever */
 	while ((next = put_record(taken, 2000)) > 0) {
@@ -332,6 +333,9 @@ static void test_slow_disk(void **state)
 	}
 	assert_true(taken > SPOOL_QUEUE_BYTES_MAX / 3000);
 	assert_int_equal(spool_client_stats(f.client)->refused, 1);
+	assert_in_range(spool_client_stats(f.client)->waits_ns, begin_ns, clock_now().mono_ns);
+	assert_in_range(spool_client_stats(f.client)->refused_ns,
+	                spool_client_stats(f.client)->waits_ns, clock_now().mono_ns);
 	assert_in_range(spool_client_stats(f.client)->queued_bytes, SPOOL_QUEUE_BYTES_MAX - 3000,
 	                SPOOL_QUEUE_BYTES_MAX);
 	/* A question, too, waits without anybody waiting for it. */
@@ -344,6 +348,7 @@ static void test_slow_disk(void **state)
 	assert_int_equal(f.ends, 1);
 	wait_kept(token);
 	assert_int_equal(spool_client_stats(f.client)->queued_bytes, 0);
+	assert_int_equal(spool_client_stats(f.client)->waits_ns, 0);
 	assert_int_equal(read_all(), taken);
 	stop();
 }
