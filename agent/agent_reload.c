@@ -57,6 +57,17 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* The broker lets no other files be read than it was told of at the start. */
+static bool same_certificates(const struct export_settings *a, const struct export_settings *b)
+{
+	for (int i = 0; i < _EXPORT_SIGNAL_MAX; i++)
+		if (!same_text(a->target[i].ca, b->target[i].ca) ||
+		    !same_text(a->target[i].certificate, b->target[i].certificate) ||
+		    !same_text(a->target[i].key, b->target[i].key))
+			return false;
+	return true;
+}
+
 static bool same_echo(const struct config_echo *a, const struct config_echo *b)
 {
 	return strcmp(a->name, b->name) == 0 && same_text(a->url, b->url) &&
@@ -113,6 +124,17 @@ static int load(const struct agent *agent, struct config **out, struct export_se
 		snprintf(error, 512, "%s changes only with a restart", fixed);
 		return -EINVAL;
 	}
+	if (!same_certificates(&agent->export.settings, settings)) {
+		snprintf(error, 512,
+		         "collector.endpoint: whether OTEL_EXPORTER_OTLP_CERTIFICATE, "
+		         "_CLIENT_CERTIFICATE and _CLIENT_KEY are needed changes only with a "
+		         "restart");
+		return -EINVAL;
+	}
+	/* A certificate that is just being replaced is no reason to end. */
+	r = exporter_check(agent->loop, settings, error);
+	if (r < 0)
+		return r;
 	r = agent_setup(next, settings, agent_source_server(agent));
 	if (r < 0) {
 		/* A signal to both processes comes here twice: the broker forwards its own. */

@@ -383,6 +383,21 @@ static int measure(struct exporter *exporter, char error[static 512])
 	return empty.error;
 }
 
+int exporter_check(struct loop *loop, const struct export_settings *settings,
+                   char error[static 512])
+{
+	int r = 0;
+
+	for (int i = 0; i < _EXPORT_SIGNAL_MAX && r == 0; i++) {
+		struct sender sender = { 0 };
+
+		if (settings->target[i].url)
+			r = sender_open(&sender, loop, &settings->target[i], NULL, error);
+		sender_close(&sender);
+	}
+	return r;
+}
+
 int exporter_new(struct loop *loop, const struct export_settings *settings,
                  const struct otlp_resource *resource, struct spool_client *spool,
                  const struct exporter_events *events, struct exporter **out,

@@ -30,6 +30,9 @@ int exporter_new(struct loop *loop, const struct export_settings *settings,
                  const struct exporter_events *events, struct exporter **out,
                  char error[static 512]);
 struct exporter *exporter_free(struct exporter *exporter);
+/* Whether exporter_new() would find URLs and certificates of `settings` good, now; nothing is sent. */
+int exporter_check(struct loop *loop, const struct export_settings *settings,
+                   char error[static 512]);
 
 /* The spool keeps something new. */
 void exporter_kick(struct exporter *exporter);

@@ -29,7 +29,9 @@ def lab():
 
 @pytest.fixture(scope="module")
 def agent(lab):
-    running = lab.agent(policy={"pendingGrace": "1s"}, probe={"interval": "500ms"})
+    running = lab.agent(start=False, policy={"pendingGrace": "1s"}, probe={"interval": "500ms"})
+    running.env["OTEL_EXPORTER_OTLP_CERTIFICATE"] = "/nowhere/ca.crt"  # nobody's, as long as there is no collector
+    running.start()
     running.wait_ready()
     for name in ("pa", "pb"):
         running.wait_state(name, "verified")
@@ -203,6 +205,8 @@ def test_reload_of_a_bad_file_keeps_the_old_one(lab, agent, events):
                              ("x" * (10 << 20), r"config\.yaml:1:1: the file: expected at most"),
                              (good.replace('"w1"', '"w2"'), "node"),
                              (good.replace("agent.sock", "other.sock"), r"http\.listen"),
+                             (good.replace('"collector": {', '"collector": {"endpoint": "https://192.0.2.9:4318",'),
+                              r"collector\.endpoint: .*CERTIFICATE.*changes only with a restart"),
                              (good.replace(lab.netns_dir, "/run/netns"), r"inventory\.netnsDir"),
                              (good.replace(lab.inventory_path, "/nowhere.yaml"), r"inventory\.file")]:
             size = len(agent.log())

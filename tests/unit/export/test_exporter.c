@@ -829,6 +829,17 @@ static void needs_good_files(void **state)
 	                         &exporter, error) < 0);
 	assert_null(exporter);
 	assert_non_null(strstr(error, "/none.crt: expected a certificate authority"));
+
+	/* Said beforehand, too; and both signals are looked at. */
+	error[0] = '\0';
+	assert_true(exporter_check(setup->loop, &setup->settings, error) < 0);
+	assert_non_null(strstr(error, "/none.crt: expected a certificate authority"));
+	free(take_ptr(logs->ca));
+	assert_int_equal(exporter_check(setup->loop, &setup->settings, error), 0);
+	set_target(&setup->settings.target[EXPORT_METRICS], "https", 1, "/v1/metrics");
+	setup->settings.target[EXPORT_METRICS].ca = path_of("no.crt");
+	assert_true(exporter_check(setup->loop, &setup->settings, error) < 0);
+	assert_non_null(strstr(error, "/no.crt: expected a certificate authority"));
 }
 
 int main(void)
