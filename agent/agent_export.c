@@ -213,7 +213,8 @@ void agent_export_condition(const struct agent *agent, struct report_condition_s
 		         agent->config->spool_directory, spool->state.reason);
 	else if (spool->state.full)
 		snprintf(out->reason, sizeof(out->reason),
-		         "spool %s: collector.spool.maxBytes is used up, the oldest reports gave way",
+		         "spool %s: collector.spool.maxBytes is used up, the oldest reports gave "
+		         "way",
 		         agent->config->spool_directory);
 	else if (!agent->export.exporter)
 		snprintf(out->reason, sizeof(out->reason), "no collector is configured");
