@@ -140,6 +140,34 @@ def api_server(table, got):
               f"{again['received_bytes'] / 2**20:.1f} MiB")
 
 
+def total(parts):
+    return sum(parts.values())
+
+
+def split(parts):
+    return ", ".join(f"{name.removeprefix('egress-')} {value:.0f}" for name, value in parts.items())
+
+
+def collector(table, got):
+    bare, sent, kept, alone = got["floor"], got["sent"], got["kept"], got["alone"]
+    table.title(f"Reports to the real Collector; reference: curl, posting the same {bare['requests']} requests; "
+                f"a page and its fsync(2) take {got['fsyncMicroseconds']:.0f} us here")
+    table.row("records per second, of a queue", f"{sent['recordsPerSecond'] / 1000:.1f} k/s", f"{bare['recordsPerSecond'] / 1000:.1f} k/s",
+              f"{sent['recordsPerSecond'] / bare['recordsPerSecond']:.2f}")
+    table.row("CPU per record, of a queue", f"{total(sent['cpuMicroseconds']):.0f} us", f"{bare['cpuMicroseconds']:.0f} us",
+              f"{total(sent['cpuMicroseconds']) / bare['cpuMicroseconds']:.1f}")
+    table.row("  " + split(sent["cpuMicroseconds"]), "")
+    table.row("CPU per record, judged, written and kept", f"{total(kept['cpuMicroseconds']):.0f} us")
+    table.row("  " + split(kept["cpuMicroseconds"]), "")
+    table.row("records per second, kept", f"{kept['recordsPerSecond'] / 1000:.1f} k/s")
+    table.row("file changed to the Collector's answer", *milliseconds(alone["milliseconds"], 1), "", "1000 ms",
+              alone["milliseconds"]["median"] > 1000)
+    table.row(f"the spool's process, {kept['records']:.0f} records waiting, resident", mib(got["spoolMemory"]["VmRSS"]), "", "",
+              "8 MiB", got["spoolMemory"]["VmRSS"] > 8 * 1024)
+    table.row("  own pages (RssAnon)", mib(got["spoolMemory"]["RssAnon"]))
+    table.row("bytes on disk per record that waits", f"{got['spooledBytes'] / kept['records']:.0f}")
+
+
 def read(folder, name):
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         return file.read()
@@ -152,7 +180,8 @@ def main():
                         ("agent.py traffic", lambda: traffic(table, got)),
                         ("probe.sh", lambda: probes(table, read(folder, "probe.txt"))),
                         ("agent.py", lambda: delays(table, got)), ("agent.py", lambda: resources(table, got)),
-                        ("kube.py", lambda: api_server(table, json.loads(read(folder, "kube.json"))))):
+                        ("kube.py", lambda: api_server(table, json.loads(read(folder, "kube.json")))),
+                        ("export.py", lambda: collector(table, json.loads(read(folder, "export.json"))))):
         try:
             write()
         except (KeyError, ValueError) as error:
