@@ -240,7 +240,7 @@ all)
 		run_python browser 200 tests/browser
 		run_python rules 300 tests/rules
 		run_python export 300 tests/export
-		run_python collector 900 tests/collector
+		run_python collector 1500 tests/collector
 		run_python deploy 900 tests/deploy
 		run_python kube 1500 tests/kube
 		run_python cluster 1200 tests/cluster

@@ -30,6 +30,7 @@ def clean(site):
             site.proxy.up()
         if not site.collector.alive():
             site.collector.start()
+        site.crowd.renew()
         site.crowd.remove()
     repair()
     yield site

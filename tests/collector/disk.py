@@ -13,7 +13,7 @@ class Disk:
     """A tmpfs of `size` bytes. `device`: an ext4 on a loop device whose backing file is on that tmpfs: what was
     written without an error may then not be there after all, which fsync(2) says."""
 
-    def __init__(self, lab, node="w1", size=1 << 20, device=False):
+    def __init__(self, lab, node="w1", size=4 << 20, device=False):
         self.holder = lab.node(node).holder.pid
         base = f"{lab.dir}/disk-{next(_number)}"
         self.back, self.folder = f"{base}-back", f"{base}/spool"

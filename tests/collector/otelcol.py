@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,12 +49,12 @@ def listens(net, address, port):
 class Collector:
     """On a node of the lab, on its loopback. Each start writes files of its own: what one run wrote is told from another's.
 
-    `body_max`: max_request_body_size; `tls`: {"cert_file": …, "key_file": …, "client_ca_file": …}.
+    `body_max`: max_request_body_size; `flush`: how long it may keep what it accepted; `tls`: {"cert_file": …, "key_file": …, "client_ca_file": …}.
     """
 
-    def __init__(self, lab, node="w1", address=ADDRESS, port=PORT, body_max=None, tls=None):
+    def __init__(self, lab, node="w1", address=ADDRESS, port=PORT, body_max=None, tls=None, flush="20ms"):
         self.lab, self.node, self.address, self.port = lab, node, address, port
-        self.body_max, self.tls = body_max, tls
+        self.body_max, self.tls, self.flush = body_max, tls, flush
         self.dir, self.process = f"{lab.dir}/otelcol-{port}", None
         self.logs, self.metrics = [], []  # Sinks, one per run
         self.killed = set()  # runs that were not allowed to write down what they had accepted
@@ -70,7 +71,7 @@ class Collector:
             http["max_request_body_size"] = self.body_max
         if self.tls:
             http["tls"] = self.tls
-        sink = {"append": True, "flush_interval": "20ms", "format": "json"}
+        sink = {"append": True, "flush_interval": self.flush, "format": "json"}
         return {
             "receivers": {"otlp": {"protocols": {"http": http}}},
             "exporters": {"file/logs": {"path": self.logs[-1].path, **sink},
@@ -106,7 +107,9 @@ class Collector:
         """In order: what it accepted is written."""
         if self.alive():
             code = self.process.stop(20)
-            if code != 0:
+            if code == -signal.SIGTERM:
+                self.killed.add(self.run)  # it listens before it takes signals
+            elif code != 0:
                 raise host.LabError(f"otelcol ended with {code}: {self.log()[-2000:]}")
 
     def kill(self):

@@ -13,6 +13,7 @@ No pod of the crowd has a network: its violations come from objects alone, hundr
 import collections
 import json
 import re
+import time
 import uuid
 
 from otelcol import Collector  # makes tests/lab importable
@@ -31,9 +32,14 @@ class Crowd:
 
     def __init__(self, path, size=250):
         self.path, self.created = path, layout.timestamp()
-        self.pods = {f"crowd-{number}": str(uuid.uuid4()) for number in range(size)}
+        self.size = size
+        self.renew()
         self.node = objects.node(layout.WORKER, layout.WORKER_IP, str(uuid.uuid4()), self.created, {})
         self.remove()
+
+    def renew(self):
+        """Other pods of the same names: their violations are others."""
+        self.pods = {f"crowd-{number}": str(uuid.uuid4()) for number in range(self.size)}
 
     def _pod(self, name, gateway):
         meta = {"name": name, "namespace": NAMESPACE, "uid": self.pods[name], "creationTimestamp": self.created,
@@ -114,6 +120,30 @@ class Reporting:
                    "everything told is at the collector")
 
 
+class Since:
+    """Records and requests from here on; of pods that nobody has heard of."""
+
+    def __init__(self, site):
+        site.crowd.renew()
+        self.site, self.n, self.at = site, len(site.collector.records()), time.monotonic()
+        self.n_accepted = len(site.proxy.contents) if site.proxy else 0
+
+    def records(self):
+        """What the Collector wrote."""
+        return self.site.collector.records()[self.n:]
+
+    def accepted(self):
+        """What it answered 200 for, each record once; it writes a moment later."""
+        return list(self.site.proxy.contents.values())[self.n_accepted:]
+
+    def requests(self, path="/v1/logs"):
+        return self.site.proxy.of(path, self.at)
+
+    def duplicates(self):
+        counts = collections.Counter(record.uid for record in self.records())
+        return {uid: n for uid, n in counts.items() if n > 1}
+
+
 def told(agent):
     """[(id of the violation, "opened" or "resolved")] as the agent told them, in order, over all its runs."""
     return told_in(agent.log())
@@ -152,10 +182,10 @@ def out_of_order(records):
 
 
 def late(records):
-    """Pods whose records came in another order than that in which they were written: {pod: times}."""
+    """Pods whose records came in another order than that in which it happened: {pod: times}."""
     by_pod = collections.defaultdict(list)
     for record in unique(records):
-        by_pod[record.attributes.get("k8s.pod.uid")].append(int(record.raw["observedTimeUnixNano"]))
+        by_pod[record.attributes.get("k8s.pod.uid")].append(int(record.raw["timeUnixNano"]))
     return {pod: times for pod, times in by_pod.items() if pod and times != sorted(times)}
 
 
@@ -172,17 +202,3 @@ def series(agent, name, total=False):
 def waiting(agent):
     """Records in the spool."""
     return series(agent, "export_queue_records")
-
-
-def processes(agent):
-    """{"egress-broker": pid, …} of a running agent."""
-    found = {}
-    with open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children", encoding="ascii") as file:
-        pids = [agent.process.pid, *map(int, file.read().split())]
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/comm", encoding="ascii") as name:
-                found[name.read().strip()] = pid
-        except FileNotFoundError:
-            pass  # it has ended since
-    return found

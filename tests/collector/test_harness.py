@@ -201,7 +201,7 @@ def test_crowd(tmp_path):
 
 @pytest.mark.parametrize("device", [False, True])
 def test_disk(clean, device):
-    disk = Disk(clean.lab, size=4 << 20, device=device)
+    disk = Disk(clean.lab, device=device)
     try:
         os.makedirs(disk.path())
         file = os.open(disk.path("file"), os.O_CREAT | os.O_WRONLY)
