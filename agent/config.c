@@ -197,10 +197,15 @@ static int decode_endpoint(struct config_reading *in, const struct yaml_node *va
 	const char *reason = NULL;
 	struct url url;
 
-	if (value->type == YAML_TEXT && *value->text && url_parse(value->text, &url, &reason) < 0)
-		return config_refuse(in, value, path, "an OTLP/HTTP base URL, or \"\" for none: %s",
-		                     reason ? reason : "this is none");
-	return config_text(in, value, path, dest);
+	if (value->type != YAML_TEXT || !*value->text || url_parse(value->text, &url, &reason) == 0)
+		return config_text(in, value, path, dest);
+	/* Perhaps with a password, which is nothing for a log. */
+	if (strchr(value->text, '@'))
+		return config_fail(in, value->line, value->column,
+		                   "%s: expected an OTLP/HTTP base URL, or \"\" for none: %s", path,
+		                   reason ? reason : "this is none");
+	return config_refuse(in, value, path, "an OTLP/HTTP base URL, or \"\" for none: %s",
+	                     reason ? reason : "this is none");
 }
 
 static int decode_size(struct config_reading *in, const struct yaml_node *value, const char *path,

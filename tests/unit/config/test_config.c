@@ -310,6 +310,10 @@ static const struct {
 	  "1:23: collector.endpoint: expected an OTLP/HTTP base URL, or \"\" for none: does not "
 	  "begin "
 	  "with http:// or https://, got \"collector:4318\"" },
+	/* A password is not repeated. */
+	{ "collector: {endpoint: \"http://me:secret@collector:4318\"}",
+	  "1:23: collector.endpoint: expected an OTLP/HTTP base URL, or \"\" for none: a user or "
+	  "password is not taken" },
 	{ "collector: {spool: {maxBytes: 1023Ki}}",
 	  "1:31: collector.spool.maxBytes: expected a size "
 	  "from 1Mi to 64Gi, such as 256Mi, got \"1023Ki\"" },
