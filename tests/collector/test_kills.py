@@ -4,6 +4,7 @@ EXPORT_SEED=N repeats a run's choices, EXPORT_KILLS=N asks for more or fewer dea
 """
 
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from faults import Fault
+from parts import host
 from reporting import Reporting, changes, late, missing, out_of_order, series, told_in, unique, waiting
 
 KILLS = int(os.environ.get("EXPORT_KILLS", "200"))
@@ -55,7 +57,14 @@ class Trouble:
         self.meanwhile = lambda: (self.site.collector.stop(), self.site.collector.start())
 
     def killed(self):
-        self.meanwhile = lambda: (self.site.collector.kill(), self.site.collector.start())
+        self.meanwhile = self.kill_after_an_answer
+
+    def kill_after_an_answer(self):
+        """When it has something to lose."""
+        with contextlib.suppress(host.LabError):
+            self.site.proxy.wait_request(lambda r: r.upstream == 200, 0.5, since=time.monotonic())
+        self.site.collector.kill()
+        self.site.collector.start()
 
     def refused(self):
         self.site.proxy.down()
