@@ -124,8 +124,8 @@ struct agent {
 		struct remembered *remembered; /* owned; until everything was read once */
 		size_t n_remembered;
 		bool settled;
-		uint64_t reported_ns;       /* the newest node.report */
-		uint64_t told_late, unread; /* before they were kept; rows that made no sense */
+		uint64_t reported_ns;        /* the newest node.report */
+		uint64_t told_early, unread; /* before they were kept; rows that made no sense */
 	} spool;
 	struct {
 		struct export_settings settings;

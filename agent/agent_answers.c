@@ -238,6 +238,8 @@ static void export_of(void *user, struct report_export *out)
 		return;
 	out->spooling = true;
 	out->exporting = agent->export.exporter != NULL;
+	out->told_early = agent->spool.told_early;
+	out->unread = agent->spool.unread;
 	out->spool = *spool_client_stats(agent->spool.client);
 	out->exporter = agent_export_stats(agent);
 }

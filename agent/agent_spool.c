@@ -360,7 +360,8 @@ int agent_spool_start(struct agent *agent, char error[static 512])
 		                                 agent->config->spool_max_bytes, on_loaded, agent);
 	}
 	if (r < 0)
-		snprintf(error, 512, "collector.spool.directory: %s: %s", directory, strerror(-r));
+		snprintf(error, 512, "collector.spool.directory: %s: %s", directory,
+		         r == -ETIMEDOUT ? "the disk does not answer" : strerror(-r));
 	if (r < 0 || !agent->spool.client)
 		return r;
 

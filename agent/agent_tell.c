@@ -81,7 +81,7 @@ static int on_late(struct timer *timer)
 	uint64_t now_ns = clock_now().mono_ns;
 
 	while (oldest(agent) && !is_lost(agent) && oldest(agent)->until_ns <= now_ns) {
-		agent->spool.told_late++;
+		agent->spool.told_early++;
 		tell_oldest(agent);
 	}
 	set_timer(agent);
@@ -92,7 +92,7 @@ static int on_late(struct timer *timer)
 static void wait_for(struct agent *agent, struct untold untold)
 {
 	if (agent->spool.n == TELL_QUEUE_MAX) {
-		agent->spool.told_late++;
+		agent->spool.told_early++;
 		tell_oldest(agent);
 	}
 	untold.until_ns = clock_now().mono_ns + TELL_WAIT_NS;
@@ -108,6 +108,7 @@ void agent_tell(struct agent *agent, const struct violation *violation,
 
 	if (is_lost(agent))
 		return;
+	agent->spool.told_early += agent->spool.client && !token;
 	if (!token || snapshot_violation_copy(violation, &untold.violation) < 0) {
 		tell_all(agent);
 		tell_violation(agent, violation, change);
@@ -120,6 +121,7 @@ void agent_tell_state(struct agent *agent, struct buf *json, uint64_t token)
 {
 	if (is_lost(agent))
 		return;
+	agent->spool.told_early += agent->spool.client && !token;
 	if (!token) {
 		tell_all(agent);
 		report_state(agent->report, json);

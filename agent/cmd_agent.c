@@ -44,7 +44,7 @@ static int run(void *path)
 	r = agent_new(&options, &agent, error);
 	if (r < 0) {
 		fprintf(stderr, "egress-verifier: %s\n", error);
-		return r == -EPERM ? EXIT_UNDECIDED : EXIT_USAGE;
+		return r == -EPERM || r == -ETIMEDOUT ? EXIT_UNDECIDED : EXIT_USAGE;
 	}
 
 	agent_places_tell(agent);

@@ -383,7 +383,7 @@
 /* Refusals of one record alone while the collector took others. */
 #define EXPORT_REFUSALS_MAX 5
 /* Changes that wait to be told until they are kept; and how long at most: a slow disk must not keep an alarm back. */
-#define TELL_QUEUE_MAX 1024
+#define TELL_QUEUE_MAX 4096
 #define TELL_WAIT_NS (1ULL * 1000000000ULL)
 /* node.report, and last proofs into the spool. */
 #define REPORT_INTERVAL_NS (60ULL * 1000000000ULL)

@@ -131,13 +131,15 @@ static int set_url(const struct loading *l, enum export_signal signal, const str
                    bool base)
 {
 	size_t path = strcspn(url->path, "?");
-	bool v6 = strchr(url->host, ':');
+	/* No name server is to be asked for it, and no other name may lead there (RFC 6761, 6.3). */
+	const char *host = strcasecmp(url->host, "localhost") == 0 ? "127.0.0.1" : url->host;
+	bool v6 = strchr(host, ':');
 	char **out = &l->out->target[signal].url;
 
 	while (base && path > 0 && url->path[path - 1] == '/')
 		path--;
-	if (asprintf(out, "http%s://%s%s%s:%u%.*s%s%s%s", url->tls ? "s" : "", v6 ? "[" : "",
-	             url->host, v6 ? "]" : "", (unsigned int)url->port, (int)path, url->path,
+	if (asprintf(out, "http%s://%s%s%s:%u%.*s%s%s%s", url->tls ? "s" : "", v6 ? "[" : "", host,
+	             v6 ? "]" : "", (unsigned int)url->port, (int)path, url->path,
 	             base ? "/v1/" : "", base ? labels[signal] : "",
 	             url->path + strcspn(url->path, "?")) < 0) {
 		*out = NULL;

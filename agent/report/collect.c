@@ -219,6 +219,8 @@ static void collect_export(struct report *report)
 
 	collect_spool(metrics, &state.spool);
 	metrics_set(metrics, METRIC_EXPORT_CONFIGURED, NULL, state.exporting);
+	metrics_set(metrics, METRIC_EXPORT_TOLD_EARLY, NULL, (double)state.told_early);
+	metrics_set(metrics, METRIC_EXPORT_UNREAD, NULL, (double)state.unread);
 	metrics_set(metrics, METRIC_EXPORT_SENT, NULL, (double)stats->sent);
 	metrics_set(metrics, METRIC_EXPORT_REJECTED, NULL, (double)stats->rejected);
 	metrics_set(metrics, METRIC_EXPORT_SENT_BYTES, NULL, (double)stats->sent_bytes);

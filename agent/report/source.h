@@ -73,8 +73,10 @@ struct report_kube {
 
 /* What is on its way to the collector. */
 struct report_export {
-	bool spooling;  /* there is a spool */
-	bool exporting; /* a collector is configured */
+	bool spooling;       /* there is a spool */
+	bool exporting;      /* a collector is configured */
+	uint64_t told_early; /* changes that were told before they were kept */
+	uint64_t unread;     /* rows of an earlier run that made no sense */
 	struct spool_client_stats spool;
 	struct exporter_stats exporter;
 };

@@ -444,6 +444,7 @@ WANTED = {
     "flow_events_lost_total": "counter", "detection_seconds": "histogram",
     "export_configured": "gauge", "export_queue_records": "gauge", "export_oldest_record_timestamp_seconds": "gauge",
     "export_spooled_bytes": "gauge", "export_spool_degraded": "gauge", "export_spool_errors_total": "counter",
+    "export_told_early_total": "counter", "export_unread_rows_total": "counter",
     "export_sent_total": "counter", "export_rejected_total": "counter", "export_dropped_total": "counter",
     "export_requests_total": "counter", "export_sent_bytes_total": "counter",
     "export_last_success_timestamp_seconds": "gauge",

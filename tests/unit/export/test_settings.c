@@ -65,6 +65,11 @@ static void finds_endpoints(void **state)
 		  { O "ENDPOINT=http://env:1" },
 		  "http://env:1/v1/logs",
 		  "http://env:1/v1/metrics" },
+		/* As other exporters' default is written. */
+		{ "http://localhost:4318",
+		  { O "METRICS_ENDPOINT=http://LocalHost:1/m" },
+		  "http://127.0.0.1:4318/v1/logs",
+		  "http://127.0.0.1:1/m" },
 		/* Empty is not set. */
 		{ "http://config",
 		  { O "ENDPOINT=", O "LOGS_ENDPOINT=" },

@@ -195,6 +195,8 @@ FIXTURE_FN struct report_export fixture_made_up_export(void)
 		                      .dropped = { 403, 404, 405, 406 },
 		                      .errors = 407 },
 		           .refused = 408 },
+		.told_early = 409,
+		.unread = 410,
 		.exporter = { .sent = 501,
 		              .rejected = 502,
 		              .sent_bytes = 503,

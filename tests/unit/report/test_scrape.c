@@ -256,6 +256,8 @@ static void what_is_on_its_way_is_counted(void **state)
 		{ "export_spooled_bytes", "402000000" },
 		{ "export_spool_degraded", "1" },
 		{ "export_spool_errors_total", "407" },
+		{ "export_told_early_total", "409" },
+		{ "export_unread_rows_total", "410" },
 		{ "export_sent_total", "501" },
 		{ "export_rejected_total", "502" },
 		{ "export_dropped_total{reason=\"full\"}", "403" },
