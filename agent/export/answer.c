@@ -10,6 +10,18 @@
 #include "kube/status.h"
 #include "limits.h"
 
+const char *export_result_name(enum export_result result)
+{
+	static const char *const names[] = {
+		[EXPORT_OK] = "ok",
+		[EXPORT_RETRY] = "retry",
+		[EXPORT_REFUSED] = "refused",
+		[EXPORT_FAILED] = "failed",
+	};
+
+	return names[result];
+}
+
 static void object_putp(struct json_object **object)
 {
 	json_object_put(*object);

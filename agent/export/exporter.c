@@ -35,18 +35,6 @@ struct exporter {
 	struct exporter_stats stats;
 };
 
-const char *export_result_name(enum export_result result)
-{
-	static const char *const names[] = {
-		[EXPORT_OK] = "ok",
-		[EXPORT_RETRY] = "retry",
-		[EXPORT_REFUSED] = "refused",
-		[EXPORT_FAILED] = "failed",
-	};
-
-	return names[result];
-}
-
 static uint32_t draw(void)
 {
 	uint32_t random = 0;

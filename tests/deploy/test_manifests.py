@@ -69,6 +69,7 @@ def test_it_knows_its_own_objects(rendered):
     env = {item["name"]: item for item in container_of(rendered)["env"]}
     assert env["DAEMONSET_NAME"]["value"] == NAME
     assert env["POD_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+    assert env["POD_UID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.uid"
     assert env["NODE_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
 
 
