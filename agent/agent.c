@@ -205,15 +205,17 @@ static int build(struct agent *agent, char error[static 512])
 		return -EPERM;
 	}
 
-	r = agent_spool_start(agent, error);
-	if (r < 0)
-		return r;
 	r = start_inventory(agent);
 	if (r < 0)
 		return fail(error, "inventory", r);
 	r = agent_flows_start(agent);
 	if (r < 0)
 		return fail(error, agent->bpf_error[0] ? agent->bpf_error : "flows", r);
+
+	/* After it is known that no other agent of this node runs, before the first pod is. */
+	r = agent_spool_start(agent, error);
+	if (r < 0)
+		return r;
 
 	error[0] = '\0';
 	r = agent_probes_start(agent, error);

@@ -153,7 +153,7 @@ def test_second_agent_of_a_node(lab, agent, tmp_path):
     """With an address of its own: two would give different pods the same number, and share what each must read."""
     path, before = str(tmp_path / "config.yaml"), world(lab, agent)
     with open(path, "w", encoding="ascii") as file:
-        file.write(listening(lab, f"unix:{tmp_path}/agent.sock"))
+        file.write(listening(lab, f"unix:{tmp_path}/agent.sock") + f"collector: {{spool: {{directory: {tmp_path}/spool}}}}\n")
     code, out, err = agent.cli("agent", "--config", path, timeout=20)
     assert (code, out) == (2, ""), (code, out, err)
     assert err == "egress-verifier: /sys/fs/bpf/egress-verifier/w1: another agent of this node runs: Device or resource busy\n"
