@@ -148,7 +148,11 @@ def test_observes(lab, agent):
     flow = agent.wait(lambda: one_flow(agent, "first", destination=ECHO1, port=TALK, connections=3), 5)
     assert (flow["path"], flow["interface"]) == ("gateway", "wg0")
     assert_observes(lab, agent, "first")
-    metrics = agent.metrics()
+
+    def counted():
+        metrics = agent.metrics()
+        return metrics["egress_verifier_detection_seconds_count"] and metrics
+    metrics = agent.wait(counted, 5, "the violation is counted once it is kept")
     seconds = metrics["egress_verifier_detection_seconds_sum"] / metrics["egress_verifier_detection_seconds_count"]
     print(f"from the first offending packet to the violation {seconds * 1000:.0f} ms")
     assert seconds < 0.5
