@@ -1,6 +1,7 @@
 /*
  * A change is told (log, server-sent events, Kubernetes Events) once the spool keeps it: what
- * somebody was told is in the audit trail, whatever happens next.
+ * somebody was told is in the audit trail, whatever happens next. A spool that does not answer in
+ * time, or refuses, does not keep an alarm back: told early, and counted.
  */
 #include "agent.h"
 
