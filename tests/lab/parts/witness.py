@@ -115,14 +115,19 @@ def one_flow(agent, pod, **fields):
 
 
 def wait_counted(agent, pod, leaving, timeout=5.0, **fields):
-    """Waits until the flow has as many packets as netfilter saw, and returns it; bytes must agree as well then."""
+    """Waits until the flow has the very packets and bytes that netfilter saw, and returns it."""
+    readings = []
+
     def counted():
         flow = one_flow(agent, pod, **fields)
-        return flow if flow and flow["packets"] >= leaving.read()[0] else None
-    flow = agent.wait(counted, timeout, f"{pod} {fields} has {leaving.read()} packets and bytes, "
-                                        f"flows are {agent.flows(pod)}", 0.05)
-    assert (flow["packets"], flow["bytes"]) == leaving.read()
-    return flow
+        # Netfilter is read after the flow and once: the last acknowledgement may leave between two readings.
+        readings[:] = [(flow["packets"], flow["bytes"]) if flow else None, leaving.read()]
+        return flow if readings[0] == readings[1] else None
+    try:
+        return agent.wait(counted, timeout, f"{pod} {fields} has what netfilter saw", 0.05)
+    except host.LabError as error:
+        raise AssertionError(f"(packets, bytes) of the flow and of netfilter: {readings}, "
+                             f"flows are {agent.flows(pod)}") from error
 
 
 def round_after(agent, pod, moment, timeout=10.0):
