@@ -65,6 +65,9 @@ bounded() {
 
 fail() { # fail NAME HOW [FILE [LINES]]
 	echo "FAILED $1: $2"
+	echo "$1: $2" >>"$log/failures"
+	[ -z "${3:-}" ] || grep -hE '^(\[  FAILED  \] [a-z_A-Z0-9]+$|(FAILED|ERROR) tests/)' "$3" | sort -u | head -n 20 | cut -c1-200 |
+		sed 's/^/  /' >>"$log/failures"
 	failed=$((failed + 1))
 	[ -z "${3:-}" ] || tail -n "${4:-40}" "$3"
 }
@@ -128,7 +131,7 @@ count() { # count LINE WORD…: the sum of the numbers before these words
 	echo $sum
 }
 
-pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --tb=short)
+pytest=(/usr/bin/python3 -m pytest -p no:cacheprovider -q -rfEs --tb=short)
 
 run_pytest() { # run_pytest LABEL SECONDS PATH…
 	local label=$1 seconds=$2
@@ -254,6 +257,8 @@ all)
 	;;
 esac
 
+# Again, because a log is often read from its end, or only that.
+[ ! -s "$log/failures" ] || sed '1s/^/what failed:\n/' "$log/failures"
 clean_up
 trap - EXIT
 echo "$passed passed, $failed failed, $skipped skipped"
