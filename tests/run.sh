@@ -95,7 +95,7 @@ closing() { # closing WORD FILE: the sum over the groups of tests that the binar
 
 run_unit() { # run_unit NAME BIN
 	local name=$1 bin=$2 out=$log/out status good bad skips
-	bounded 120 "$bin" >"$out" 2>&1
+	bounded 300 "$bin" >"$out" 2>&1
 	status=$?
 	grep -h '^oom: ' "$out" # what memory was missing for, and what is exempt
 	good=$(closing PASSED "$out") bad=$(closing FAILED "$out")
@@ -107,7 +107,7 @@ run_unit() { # run_unit NAME BIN
 	if [ $status -ne 0 ] || [ "$bad" -ne 0 ]; then
 		[ "$bad" -le 1 ] || failed=$((failed + bad - 1))
 		grep -vE '^\[ +(RUN|OK) ' "$out" >"$out.short"
-		fail "$name" "$(how $status 120)" "$out.short"
+		fail "$name" "$(how $status 300)" "$out.short"
 	elif [ "$good" -eq 0 ] && [ -z "$skips" ]; then
 		fail "$name" "no test was run" "$out"
 	fi
