@@ -99,6 +99,7 @@ int agent_export_start(struct agent *agent, char error[static 512])
 	                    agent->spool.client, &events, &agent->export.exporter, error);
 }
 
+/* `more` is of a later one. What a collector said last is its own exporter's to tell. */
 static void add(struct exporter_stats *sum, const struct exporter_stats *more)
 {
 	for (size_t i = 0; i < _EXPORT_SIGNAL_MAX; i++)
@@ -107,6 +108,8 @@ static void add(struct exporter_stats *sum, const struct exporter_stats *more)
 	sum->sent += more->sent;
 	sum->rejected += more->rejected;
 	sum->sent_bytes += more->sent_bytes;
+	if (more->last_success_us)
+		sum->last_success_us = more->last_success_us;
 }
 
 void agent_export_stop(struct agent *agent)
@@ -138,11 +141,15 @@ bool agent_export_done(const struct agent *agent)
 
 struct exporter_stats agent_export_stats(const struct agent *agent)
 {
-	struct exporter_stats stats = { 0 };
+	struct exporter_stats stats = agent->export.before;
+	const struct exporter_stats *now;
 
-	if (agent->export.exporter)
-		stats = *exporter_stats(agent->export.exporter);
-	add(&stats, &agent->export.before);
+	if (!agent->export.exporter)
+		return stats;
+	now = exporter_stats(agent->export.exporter);
+	add(&stats, now);
+	stats.refusing = now->refusing;
+	memcpy(stats.last_error, now->last_error, sizeof(stats.last_error));
 	return stats;
 }
 
