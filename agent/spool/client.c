@@ -10,16 +10,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "spool/outbox.h"
 
 /* Messages read in one turn of the loop; other sources are to be heard, too. */
 #define TURN_MAX 64
-
-/* What the socket did not take yet. */
-struct waiting {
-	struct waiting *next;
-	size_t len;
-	char data[];
-};
 
 enum which { LOAD, READ, HISTORY, REMOVE, _WHICH_MAX };
 
@@ -38,7 +32,7 @@ struct spool_client {
 	struct loop_source source;
 	struct spool_events events;
 	struct question questions[_WHICH_MAX];
-	struct waiting *first, **last;
+	struct outbox outbox;
 	uint64_t token, put, kept; /* newest: given, of a PUT, told to be kept */
 	int64_t owed;              /* of DONE, when there was no memory to say it */
 	uint32_t watched;          /* events */
@@ -47,15 +41,14 @@ struct spool_client {
 	char in[SPOOL_MESSAGE_MAX + 1], out[SPOOL_MESSAGE_MAX];
 };
 
+static bool is_waiting(const struct spool_client *client)
+{
+	return client->outbox.first != NULL;
+}
+
 static void drop_waiting(struct spool_client *client)
 {
-	while (client->first) {
-		struct waiting *gone = client->first;
-
-		client->first = gone->next;
-		free(gone);
-	}
-	client->last = &client->first;
+	outbox_clear(&client->outbox);
 	client->stats.queued_bytes = 0;
 }
 
@@ -85,7 +78,7 @@ static int send_now(struct spool_client *client, const char *data, size_t len)
 
 static int watch(struct spool_client *client)
 {
-	uint32_t wanted = EPOLLIN | (client->first ? EPOLLOUT : 0);
+	uint32_t wanted = EPOLLIN | (is_waiting(client) ? EPOLLOUT : 0);
 	int r;
 
 	if (!client->source.loop || wanted == client->watched)
@@ -98,42 +91,52 @@ static int watch(struct spool_client *client)
 
 static int flush(struct spool_client *client)
 {
+	const char *next;
+	size_t len;
 	int r = 0;
 
-	while (client->first) {
-		struct waiting *next = client->first;
-
-		r = send_now(client, next->data, next->len);
-		if (r < 0)
-			break;
-		client->stats.queued_bytes -= sizeof(*next) + next->len;
-		client->first = next->next;
-		if (!client->first)
-			client->last = &client->first;
-		free(next);
+	while (r == 0 && (next = outbox_first(&client->outbox, &len)) != NULL) {
+		r = send_now(client, next, len);
+		if (r == 0)
+			outbox_drop_first(&client->outbox);
 	}
+	client->stats.queued_bytes = client->outbox.bytes;
 	return r == -EAGAIN ? 0 : r;
 }
 
-static int queue(struct spool_client *client, size_t len, bool bounded)
+static void count_lost(struct spool_client *client, uint64_t n)
 {
-	struct waiting *added;
-
-	if (bounded && client->stats.queued_bytes + sizeof(*added) + len > SPOOL_QUEUE_BYTES_MAX)
-		return -ENOBUFS;
-	added = malloc(sizeof(*added) + len);
-	if (!added)
-		return -ENOMEM;
-	added->next = NULL;
-	added->len = len;
-	memcpy(added->data, client->out, len);
-	*client->last = added;
-	client->last = &added->next;
-	client->stats.queued_bytes += sizeof(*added) + len;
-	return watch(client);
+	client->stats.refused += n;
+	if (n > 0)
+		client->stats.refused_ns = clock_now().mono_ns;
 }
 
-/* Rows are bounded; questions are by being few. With the next token, which is taken only then. */
+static int queue(struct spool_client *client, enum outbox_kind kind, size_t len)
+{
+	uint64_t lost = 0;
+	int r = outbox_add(&client->outbox, kind, client->out, len, &lost);
+
+	count_lost(client, lost);
+	client->stats.queued_bytes = client->outbox.bytes;
+	return r ?: watch(client);
+}
+
+static bool has_record(const struct spool_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].table == SPOOL_RECORD && rows[i].body)
+			return true;
+	return false;
+}
+
+static enum outbox_kind kind_of(const struct spool_message *message, const struct spool_row *rows)
+{
+	if (message->kind != SPOOL_PUT)
+		return OUTBOX_QUESTION;
+	return has_record(rows, message->n_rows) ? OUTBOX_RECORD : OUTBOX_ROWS;
+}
+
+/* With the next token, which is taken only when it is said, or waits to be. */
 static int say(struct spool_client *client, struct spool_message *message,
                const struct spool_row *rows)
 {
@@ -146,9 +149,9 @@ static int say(struct spool_client *client, struct spool_message *message,
 	r = spool_message_write(message, rows, client->out, &len);
 	if (r < 0)
 		return r;
-	r = client->first ? -EAGAIN : send_now(client, client->out, len);
+	r = is_waiting(client) ? -EAGAIN : send_now(client, client->out, len);
 	if (r == -EAGAIN)
-		r = queue(client, len, message->kind == SPOOL_PUT);
+		r = queue(client, kind_of(message, rows), len);
 	if (r == 0)
 		client->token = message->token;
 	return r;
@@ -338,7 +341,8 @@ static int await(struct spool_client *client, const struct question *question, i
 	int r = 0;
 
 	while (r == 0 && question->asked) {
-		struct pollfd pollfd = { client->fd, POLLIN | (client->first ? POLLOUT : 0), 0 };
+		struct pollfd pollfd = { client->fd, POLLIN | (is_waiting(client) ? POLLOUT : 0),
+			                 0 };
 		int n = poll(&pollfd, 1, until(deadline));
 
 		if (n < 0 && errno != EINTR)
@@ -399,7 +403,6 @@ int spool_client_load(struct spool_client *client, const char *directory, uint64
 uint64_t spool_client_put(struct spool_client *client, const struct spool_row *rows, size_t n)
 {
 	struct spool_message message = { .kind = SPOOL_PUT, .n_rows = (uint32_t)n };
-	bool record = false;
 
 	settle(client);
 	if (n <= SPOOL_ROWS_MAX && say(client, &message, rows) == 0) {
@@ -408,11 +411,7 @@ uint64_t spool_client_put(struct spool_client *client, const struct spool_row *r
 			client->stats.waits_ns = clock_now().mono_ns;
 		return message.token;
 	}
-	for (size_t i = 0; i < n; i++)
-		record = record || (rows[i].table == SPOOL_RECORD && rows[i].body);
-	client->stats.refused += record;
-	if (record)
-		client->stats.refused_ns = clock_now().mono_ns;
+	count_lost(client, has_record(rows, n));
 	return 0;
 }
 
@@ -490,7 +489,6 @@ int spool_client_new(struct loop *loop, int fd, const struct spool_events *event
 	}
 	client->fd = fd;
 	client->events = *events;
-	client->last = &client->first;
 	client->watched = EPOLLIN;
 	r = loop_add(loop, &client->source, fd, EPOLLIN, on_event);
 	if (r < 0) {
@@ -510,7 +508,7 @@ static void say_the_rest(struct spool_client *client)
 	int r = 0;
 
 	settle(client);
-	while (client->first && client->error == 0 && r == 0) {
+	while (is_waiting(client) && client->error == 0 && r == 0) {
 		struct pollfd pollfd = { client->fd, POLLIN | POLLOUT, 0 };
 
 		if (poll(&pollfd, 1, until(deadline)) == 0)
@@ -518,7 +516,7 @@ static void say_the_rest(struct spool_client *client)
 		r = flush(client);
 		r = r ?: hear(client);
 	}
-	if (!client->first)
+	if (!is_waiting(client))
 		return;
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)client->stats.queued_bytes);
 	log_warn("the spool did not take everything before the end", "bytes", count, NULL);

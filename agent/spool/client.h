@@ -1,8 +1,8 @@
 /*
  * The worker's end of the spool. Never waits, but for spool_client_load().
  *
- * Rows that the socket does not take yet wait here, SPOOL_QUEUE_BYTES_MAX at most; what is beyond is
- * refused and counted. When the process of the spool is gone, so is the agent.
+ * Rows that the socket does not take yet wait here, SPOOL_QUEUE_BYTES_MAX at most; then the oldest of
+ * them give way, and are counted. When the process of the spool is gone, so is the agent.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ struct spool_client;
 
 struct spool_events {
 	void *user;
-	/* Every PUT up to this token is kept: on disk unless the state says degraded. */
+	/* Every PUT up to this token is kept, or was counted as lost: on disk unless the state says degraded. */
 	void (*kept)(void *user, uint64_t token);
 	/* The process is gone. */
 	void (*gone)(void *user);
@@ -43,7 +43,7 @@ struct spool_client *spool_client_free(struct spool_client *client);
 int spool_client_load(struct spool_client *client, const char *directory, uint64_t max_bytes,
                       spool_row_fn row, void *user);
 
-/* Atomic: all rows or none. The token, or 0: refused and counted (-ENOMEM, too large, too much waits). */
+/* Atomic: all rows or none. The token, or 0: refused and counted (-ENOMEM, too large). */
 uint64_t spool_client_put(struct spool_client *client, const struct spool_row *rows, size_t n);
 
 /*
@@ -65,8 +65,9 @@ int spool_client_remove(struct spool_client *client);
 struct spool_client_stats {
 	struct spool_state state; /* the newest that was told */
 	bool gone;                /* the process is: what was not told to be kept is not */
-	uint64_t refused;         /* PUTs with a record that did not even reach the spool */
-	uint64_t queued_bytes;    /* here, now */
+	uint64_t
+		refused; /* PUTs with a record that did not even reach the spool: refused, or gave way */
+	uint64_t queued_bytes; /* here, now */
 	/* Monotonic; 0: never, or nothing waits. */
 	uint64_t refused_ns; /* the newest of `refused` */
 	uint64_t waits_ns;   /* since then PUTs wait, and nothing was told to be kept */

@@ -315,28 +315,52 @@ static void test_refused(void **state)
 	free(body);
 }
 
-/* A disk that does not answer: the worker goes on, to a bound, and all that was taken is kept. */
+/* Numbers of records, of all that there are: as put_record() made their keys. */
+static struct {
+	unsigned int n, first, last;
+	bool gap; /* somewhere after the first */
+} numbers;
+
+static void on_number(void *user, const struct spool_row *row)
+{
+	unsigned int number = (unsigned int)strtoul(row->key, NULL, 10);
+
+	(void)user;
+	numbers.gap = numbers.gap || (numbers.n > 0 && number != numbers.last + 1);
+	numbers.first = numbers.n ? numbers.first : number;
+	numbers.last = number;
+	numbers.n++;
+}
+
+/*
+ * A disk that does not answer: the worker goes on, to a bound. Then the oldest that wait here give way; what
+ * was under way, and all that is newer, is kept.
+ */
 static void test_slow_disk(void **state)
 {
+	const unsigned int beyond = 300;
 	uint64_t token = 0, next, begin_ns = clock_now().mono_ns;
-	unsigned int taken = 0;
+	unsigned int taken = 0, sent = 0;
 
 	(void)state;
 	start();
 	assert_int_equal(spool_client_stats(f.client)->waits_ns, 0);
 	assert_int_equal(kill(f.pid, SIGSTOP), 0);
 	alarm(20); /* a call that waits would wait for ever */
-	while ((next = put_record(taken, 2000)) > 0) {
+	while (spool_client_stats(f.client)->refused < beyond) {
+		next = put_record(taken++, 2000);
+		assert_true(next > token);
 		token = next;
-		taken++;
+		sent += spool_client_stats(f.client)->queued_bytes == 0;
 		assert_true(taken < SPOOL_QUEUE_BYTES_MAX / 1000);
 	}
-	assert_true(taken > SPOOL_QUEUE_BYTES_MAX / 3000);
-	assert_int_equal(spool_client_stats(f.client)->refused, 1);
+	assert_true(sent > 0);
+	assert_true(taken > SPOOL_QUEUE_BYTES_MAX / 4000);
+	assert_int_equal(spool_client_stats(f.client)->refused, beyond);
 	assert_in_range(spool_client_stats(f.client)->waits_ns, begin_ns, clock_now().mono_ns);
 	assert_in_range(spool_client_stats(f.client)->refused_ns,
 	                spool_client_stats(f.client)->waits_ns, clock_now().mono_ns);
-	assert_in_range(spool_client_stats(f.client)->queued_bytes, SPOOL_QUEUE_BYTES_MAX - 3000,
+	assert_in_range(spool_client_stats(f.client)->queued_bytes, SPOOL_QUEUE_BYTES_MAX - 5000,
 	                SPOOL_QUEUE_BYTES_MAX);
 	/* A question, too, waits without anybody waiting for it. */
 	assert_int_equal(spool_client_read(f.client, 0, 1, 1, on_row, on_end, NULL), 0);
@@ -349,7 +373,23 @@ static void test_slow_disk(void **state)
 	wait_kept(token);
 	assert_int_equal(spool_client_stats(f.client)->queued_bytes, 0);
 	assert_int_equal(spool_client_stats(f.client)->waits_ns, 0);
-	assert_int_equal(read_all(), taken);
+
+	memset(&numbers, 0, sizeof(numbers));
+	assert_int_equal(spool_client_read(f.client, 0, sent, UINT32_MAX, on_number, on_end, NULL),
+	                 0);
+	fake_loop_run(f.loop);
+	assert_int_equal(numbers.n, sent); /* what the socket had */
+	assert_int_equal(numbers.first, 0);
+	assert_false(numbers.gap);
+	assert_int_equal(read_all(), taken - beyond);
+	memset(&numbers, 0, sizeof(numbers));
+	assert_int_equal(
+		spool_client_read(f.client, sent, taken, UINT32_MAX, on_number, on_end, NULL), 0);
+	fake_loop_run(f.loop);
+	assert_int_equal(numbers.n, taken - beyond - sent);
+	assert_int_equal(numbers.first, sent + beyond);
+	assert_int_equal(numbers.last, taken - 1);
+	assert_false(numbers.gap);
 	stop();
 }
 
@@ -406,8 +446,8 @@ static void test_free_gives_up(void **state)
 	(void)state;
 	start();
 	assert_int_equal(kill(f.pid, SIGSTOP), 0);
-	while (put_record(taken, 2000) > 0)
-		taken++;
+	while (spool_client_stats(f.client)->refused == 0)
+		assert_true(put_record(taken++, 2000) > 0);
 	alarm(20);
 	f.client = spool_client_free(f.client);
 	alarm(0);
