@@ -125,6 +125,8 @@ struct agent {
 		size_t n_remembered;
 		bool settled;
 		uint64_t reported_ns;        /* the newest node.report */
+		uint64_t round_ns;           /* since when what violations counted was kept anew */
+		size_t in_round;             /* so many of them were; 0: all */
 		uint64_t told_early, unread; /* before they were kept; rows that made no sense */
 	} spool;
 	struct {

@@ -14,6 +14,16 @@
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
+/*
+ * What open violations counted is kept anew: each of them this often, so many a tick, which is all of VIOLATIONS_MAX
+ * in that time. A crash loses no more of the counts.
+ */
+#define VIOLATION_AGAIN_NS (300 * NSEC_PER_SEC)
+#define VIOLATIONS_A_TICK 16
+_Static_assert(VIOLATIONS_MAX / VIOLATIONS_A_TICK * (JUDGE_TICK_MS * NSEC_PER_MSEC) <
+                       VIOLATION_AGAIN_NS,
+               "one round of all of them takes longer than the next one waits");
+
 static bool set_key(struct spool_row *row, const char *key)
 {
 	return snprintf(row->key, sizeof(row->key), "%s", key) < (int)sizeof(row->key);
@@ -167,20 +177,56 @@ static bool set_row(struct spool_row *row, const char *key, const struct buf *bo
 	return !body->error && set_key(row, key);
 }
 
-/* What was counted since it opened. After a crash that is lost, the violation is not. */
+static void keep_violation(struct agent *agent, const struct violation *violation)
+{
+	cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
+	struct spool_row row = { .table = SPOOL_VIOLATION };
+
+	snapshot_violation_write(violation, agent->spool.boot, &snapshot);
+	if (set_row(&row, violation->id, &snapshot))
+		(void)put(agent, &row, 1);
+}
+
+static const struct violation *open_at(const struct agent *agent, size_t index)
+{
+	const struct violation *violation = violations_at(agent->violations, index);
+
+	return violation && violation->open ? violation : NULL;
+}
+
+/* The last that this run counted. */
 static void keep_violations(struct agent *agent)
 {
 	const struct violation *violation;
 
-	for (size_t i = 0; (violation = violations_at(agent->violations, i)) && violation->open;
-	     i++) {
-		cleanup(buf_clearp) struct buf snapshot = BUF_INIT(SPOOL_BODY_MAX);
-		struct spool_row row = { .table = SPOOL_VIOLATION };
+	for (size_t i = 0; (violation = open_at(agent, i)) != NULL; i++)
+		keep_violation(agent, violation);
+}
 
-		snapshot_violation_write(violation, agent->spool.boot, &snapshot);
-		if (set_row(&row, violation->id, &snapshot))
-			(void)put(agent, &row, 1);
+/*
+ * Some of them, and the others in the next ticks. One that others push aside meanwhile, by opening
+ * or resolving, has its turn in the next round. Never at the cost of what is new: a spool that is
+ * slow is spared it.
+ */
+static void keep_some_violations(struct agent *agent, const struct moment *now)
+{
+	const struct violation *violation = NULL;
+	uint64_t since_ns = agent->spool.round_ns ?: agent->started.mono_ns;
+
+	if (spool_client_stats(agent->spool.client)->queued_bytes > 0 ||
+	    (!agent->spool.in_round && now->mono_ns - since_ns < VIOLATION_AGAIN_NS))
+		return;
+	if (!agent->spool.in_round)
+		agent->spool.round_ns = now->mono_ns;
+	for (size_t i = 0; i < VIOLATIONS_A_TICK; i++) {
+		violation = open_at(agent, agent->spool.in_round);
+		if (!violation)
+			break;
+		keep_violation(agent, violation);
+		agent->spool.in_round++;
 	}
+	if (!violation)
+		agent->spool.in_round = 0;
 }
 
 static uint64_t put_violation(struct agent *agent, const struct violation *violation,
@@ -308,7 +354,10 @@ static bool is_report_due(const struct agent *agent, const struct moment *now)
 void agent_spool_tick(struct agent *agent, const struct moment *now)
 {
 	settle(agent, now);
-	if (!agent->spool.client || !is_report_due(agent, now))
+	if (!agent->spool.client)
+		return;
+	keep_some_violations(agent, now);
+	if (!is_report_due(agent, now))
 		return;
 	agent->spool.reported_ns = now->mono_ns;
 	keep_proofs(agent, now);
