@@ -87,9 +87,11 @@ class Pod:
         self.tunnel.configure(self.key)
         self.set_peer()
         host.ip_batch([f"link set {tunnel.name} netns {self.net}"], worker.net)
+        self.tunnel.moved(self.net)
         local = re.search(r"fe80:\S+", host.ip(self.net, "-6", "addr", "show", "dev", "eth0")).group()
         host.ip_batch([f"link set {tunnel.name} name wg0", f"link set wg0 alias {tunnel.name} addrgenmode none",
                        f"addr add {local} dev wg0", "link set wg0 up"], self.net)
+        self.tunnel.moved(self.net, "wg0")
         host.ip_batch(self._route_lines(), self.net, "-4")
         if sgc.default_route == "staticEgressGateway":
             # It deletes every route of eth0, of both families, and writes its own.

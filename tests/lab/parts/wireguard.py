@@ -1,9 +1,10 @@
-"""wireguard-go and its configuration socket (https://www.wireguard.com/xplatform/).
+"""WireGuard: the kernel's devices, and wireguard-go where the kernel has none.
 
-The socket speaks hexadecimal keys; objects and wg(8) speak base64.
+wireguard-go's socket (https://www.wireguard.com/xplatform/) speaks hexadecimal keys; objects and wg(8) speak base64.
 """
 
 import base64
+import functools
 import os
 import re
 import socket
@@ -24,6 +25,68 @@ class Key:
         self.public_text = text.strip()
 
 
+@functools.cache
+def in_kernel():
+    """Does this kernel have WireGuard? Asked in a namespace that goes with the question."""
+    try:
+        host.run(["unshare", "--net", "ip", "link", "add", "wg0", "type", "wireguard"])
+        return True
+    except host.LabError:
+        return False
+
+
+class KernelTunnel:
+    """A device of the kernel: its UDP socket stays in the namespace where it was made, wherever the device goes."""
+
+    def __init__(self, name, net):
+        self.name, self.net, self.device = name, net, name
+        host.ip(net, "link", "add", name, "type", "wireguard")
+
+    def ready(self):
+        return self
+
+    def moved(self, net, device=None):
+        """It was moved to another namespace, and perhaps renamed."""
+        self.net, self.device = net, device or self.device
+
+    def _wg(self, *args, stdin=None):
+        with host.inside(self.net):
+            return host.run(["wg", *args], stdin=stdin)
+
+    def _dump(self):
+        return [line.split("\t") for line in self._wg("show", self.device, "dump").splitlines()]
+
+    def listen_port(self):
+        return int(self._dump()[0][2])
+
+    def peers(self):
+        """As wireguard-go's: {public key: {field: value}}; allowed_ip is a list."""
+        peers = {}
+        for key, _, endpoint, allowed, handshake, received, sent, _ in self._dump()[1:]:
+            peer = peers[base64.b64decode(key)] = {"allowed_ip": [] if allowed == "(none)" else allowed.split(",")}
+            if endpoint != "(none)":
+                peer["endpoint"] = endpoint
+            peer.update(last_handshake_time_sec=handshake, rx_bytes=received, tx_bytes=sent)
+        return peers
+
+    def configure(self, key, port=None):
+        self._wg("set", self.device, "private-key", "/dev/stdin", *(["listen-port", str(port)] if port else []),
+                 stdin=base64.b64encode(key.private).decode() + "\n")
+
+    def set_peer(self, public, allowed, endpoint=None, fresh=False):
+        """`fresh` forgets the session of the peer first, in the same message."""
+        peer = ["peer", base64.b64encode(public).decode()]
+        words = [*peer, "remove"] if fresh else []
+        words += [*peer, *(["endpoint", endpoint] if endpoint else []), "allowed-ips", ",".join(allowed)]
+        self._wg("set", self.device, *words)
+
+    def remove_peer(self, public):
+        self._wg("set", self.device, "peer", base64.b64encode(public).decode(), "remove")
+
+    def stop(self):
+        host.ip(self.net, "link", "del", self.device, check=False)
+
+
 class Tunnel:
     """One wireguard-go: a tunnel whose UDP socket stays where it was started."""
 
@@ -38,6 +101,9 @@ class Tunnel:
         if not self.process.alive():
             raise host.LabError(f"wireguard-go {self.name} ended: see {self.process.log}")
         return self
+
+    def moved(self, net, device=None):
+        """Its socket stays where it is."""
 
     def _up(self):
         try:
