@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
+#include "export/headers.h"
 #include "export/pairs.h"
 #include "probe/url.h"
 
@@ -201,79 +202,13 @@ static bool is_disabled(const struct loading *l)
 
 /* Headers */
 
-/* RFC 9110, 5.6.2 */
-static bool is_token(const char *text)
-{
-	return *text && text[strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-	                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
-}
-
-/* What the request says by itself, or what would be another message. */
-static bool is_ours(const char *key)
-{
-	static const char *const ours[] = {
-		"Accept",       "Accept-Encoding",   "Connection", "Content-Encoding",
-		"Content-Type", "Content-Length",    "Expect",     "Host",
-		"Keep-Alive",   "Proxy-Connection",  "TE",         "Trailer",
-		"Upgrade",      "Transfer-Encoding",
-	};
-
-	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		if (strcasecmp(key, ours[i]) == 0)
-			return true;
-	return false;
-}
-
-/* A control character would end the line, or be read by some as its end. */
-static bool is_value(const char *value)
-{
-	for (; *value; value++)
-		if (((unsigned char)*value < ' ' && *value != '\t') || *value == 0x7f)
-			return false;
-	return true;
-}
-
-/* Its place, when it is there already: of two the last counts. */
-static size_t place_of(const struct export_target *target, const char *key)
-{
-	size_t len = strlen(key), i = 0;
-
-	while (i < target->n_headers &&
-	       (strncasecmp(target->header[i], key, len) != 0 || target->header[i][len] != ':'))
-		i++;
-	return i;
-}
-
-static void wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 static int add_header(void *user, const char *key, const char *value)
 {
 	const struct loading *l = user;
-	struct export_target *target = &l->out->target[l->signal];
-	size_t i = place_of(target, key);
-	char *line;
+	const char *reason = NULL;
+	int r = headers_add(&l->out->target[l->signal], key, value, &reason);
 
-	if (!is_token(key))
-		return refuse(l, l->name, "a header's name has a character that none has");
-	if (is_ours(key))
-		return refuse(l, l->name, "a header that belongs to the request itself");
-	if (!*value || !is_value(value))
-		return refuse(l, l->name, "a header without value, or with a control character");
-	if (i == EXPORT_HEADERS_MAX)
-		return refuse(l, l->name, "more headers than 32");
-	if (asprintf(&line, "%s: %s", key, value) < 0)
-		return no_memory(l);
-	if (i < target->n_headers)
-		wipe(target->header[i]);
-	else
-		target->n_headers++;
-	target->header[i] = line;
-	return 0;
+	return r == -EINVAL ? refuse(l, l->name, reason) : r ? no_memory(l) : 0;
 }
 
 static int set_headers(struct loading *l, enum export_signal signal)
@@ -477,8 +412,7 @@ void export_settings_clear(struct export_settings *settings)
 	for (int i = 0; i < _EXPORT_SIGNAL_MAX; i++) {
 		struct export_target *target = &settings->target[i];
 
-		for (size_t k = 0; k < target->n_headers; k++)
-			wipe(target->header[k]);
+		headers_clear(target);
 		free(target->url);
 		free(target->ca);
 		free(target->certificate);

@@ -1,4 +1,4 @@
-/* sources: agent/export/settings.c agent/export/pairs.c agent/probe/url.c */
+/* sources: agent/export/headers.c agent/export/settings.c agent/export/pairs.c agent/probe/url.c */
 /*
  * Any environment: it is refused with a sentence of one line, or what comes of it can be sent. Lines of
  * the input are the variables, in the order of the table; the last is the configuration's endpoint.
