@@ -87,7 +87,7 @@ verdict 'libseccomp has one user' only_in '<seccomp\.h>' 'agent/broker/seccomp.c
 verdict 'libbpf is used where programs are loaded' only_in '<bpf/|\.skel\.h>' \
 	agent/flow/{clsact,links,loader,object,probers}.c
 verdict 'flows are read without what loads programs' \
-	nowhere '"flow/(clsact|fail|interface|links|loader|object|pins|privilege|probers)\.h"' \
+	nowhere '"flow/(clsact|fail|interface|links|loader|loader_parts|object|pins|privilege|probers)\.h"' \
 	agent/flow/{flow,ledger,reader,ring,slots,source,table}.[ch]
 verdict 'SQLite has one user' only_in '<sqlite3\.h>' 'agent/spool/store*'
 verdict 'bpf(2) is called in one folder' nowhere 'SYS_bpf|__NR_bpf|[^a-z_]bpf\(BPF_' "${outside_flow[@]}"
