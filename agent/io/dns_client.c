@@ -8,15 +8,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 
-#include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/timer.h"
 #include "io/heap.h"
 
@@ -66,71 +65,6 @@ const char *dns_outcome_text(enum dns_outcome outcome)
 	};
 
 	return outcome < _DNS_OUTCOME_MAX ? texts[outcome] : "unknown";
-}
-
-/* Name servers */
-
-/* "nameserver" and one address; anything else on the line is passed over, as libc does. */
-static void parse_server(const char *line, struct dns_servers *out)
-{
-	static const char keyword[] = "nameserver";
-	char address[IP_TEXT_MAX];
-	const char *value;
-	size_t len;
-
-	if (strncmp(line, keyword, strlen(keyword)) != 0 || out->n == DNS_SERVERS_MAX)
-		return;
-	value = line + strlen(keyword);
-	if (*value != ' ' && *value != '\t')
-		return;
-	value += strspn(value, " \t");
-
-	len = strcspn(value, " \t\r#;");
-	if (len >= sizeof(address))
-		return;
-	memcpy(address, value, len);
-	address[len] = '\0';
-	if (ip_parse(address, &out->address[out->n]) == 0)
-		out->n++;
-}
-
-int dns_servers_parse(const char *text, size_t len, struct dns_servers *out)
-{
-	struct dns_servers servers = { 0 };
-	char line[128];
-
-	if (memchr(text, '\0', len))
-		return -EINVAL;
-
-	while (len > 0) {
-		const char *end = memchr(text, '\n', len);
-		size_t n = end ? (size_t)(end - text) : len;
-
-		if (n < sizeof(line)) {
-			memcpy(line, text, n);
-			line[n] = '\0';
-			parse_server(line, &servers);
-		}
-		n += end != NULL;
-		text += n;
-		len -= n;
-	}
-
-	if (servers.n == 0)
-		ip_parse("127.0.0.1", &servers.address[servers.n++]);
-	*out = servers;
-	return 0;
-}
-
-int dns_servers_load(const char *path, struct dns_servers *out)
-{
-	cleanup(buf_clearp) struct buf text = BUF_INIT(RESOLV_CONF_MAX);
-	int r;
-
-	r = file_read(AT_FDCWD, path, &text);
-	if (r < 0)
-		return r;
-	return dns_servers_parse(text.data ? text.data : "", text.len, out);
 }
 
 /* Sockets: c-ares opens them through us and tells which it waits for. */

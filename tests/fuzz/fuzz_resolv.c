@@ -1,10 +1,10 @@
-/* sources: agent/io/dns_client.c agent/io/probe_socket.c */
+/* sources: agent/io/dns_servers.c */
 /* Any resolv.conf gives one to DNS_SERVERS_MAX servers, or is refused whole. */
 #undef NDEBUG
 #include <assert.h>
 #include <string.h>
 
-#include "io/dns_client.h"
+#include "io/dns_servers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -36,6 +36,9 @@ static int no_socket(void *user, int family, int type, int protocol, const struc
 	return -EMFILE;
 }
 
+/* For what is answered: the time that a loaded machine takes. */
+#define PATIENT_MS 30000
+
 static void ask(struct loop *loop, const char *name, const struct dns_servers *servers,
                 socket_fn open, uint64_t timeout_ms, struct outcome *outcome)
 {
@@ -91,7 +94,8 @@ static void tells_outcomes_apart(void **state)
 		assert_int_equal(loop_new(&loop), 0);
 		fake_dns_start(&dns, loop, "127.0.0.1");
 		servers.port[0] = dns.port;
-		ask(loop, "echo.example.net", &servers, NULL, 400, &outcome);
+		ask(loop, "echo.example.net", &servers, NULL,
+		    rows[i].outcome == DNS_TIMEOUT ? 1000 : PATIENT_MS, &outcome);
 		if (outcome.answer.outcome != rows[i].outcome)
 			fail_msg("row %zu: %s", i, outcome.answer.detail);
 		assert_int_equal(outcome.answer.n, rows[i].n);
@@ -133,7 +137,7 @@ static void bounds_the_addresses(void **state)
 	assert_int_equal(loop_new(&loop), 0);
 	fake_dns_start(&dns, loop, "127.0.0.1");
 	servers.port[0] = dns.port;
-	ask(loop, "echo.example.net", &servers, NULL, 1000, &outcome);
+	ask(loop, "echo.example.net", &servers, NULL, PATIENT_MS, &outcome);
 	assert_int_equal(outcome.answer.outcome, DNS_FOUND);
 	assert_int_equal(outcome.answer.n, DNS_ADDRESSES_MAX);
 	fake_dns_stop(&dns);
@@ -165,7 +169,7 @@ static void answers_without_a_server(void **state)
 			                       .port = { 9 } };
 		struct outcome outcome;
 
-		ask(loop, rows[i].name, &servers, rows[i].open, 600, &outcome);
+		ask(loop, rows[i].name, &servers, rows[i].open, PATIENT_MS, &outcome);
 		if (outcome.answer.outcome != rows[i].outcome)
 			fail_msg("row %zu: %s", i, outcome.answer.detail);
 	}
@@ -192,7 +196,7 @@ static void asks_the_next_server(void **state)
 		fake_dns_start(&good, loop, "127.0.0.1");
 		servers.port[0] = bad.port;
 		servers.port[1] = good.port;
-		ask(loop, "echo.example.net", &servers, NULL, 2000, &outcome);
+		ask(loop, "echo.example.net", &servers, NULL, 8000, &outcome);
 		assert_int_equal(outcome.answer.outcome, DNS_FOUND);
 		fake_dns_stop(&bad);
 		fake_dns_stop(&good);
@@ -228,57 +232,12 @@ static void cancels(void **state)
 	assert_null(loop_free(loop)); /* asserts that no source is left */
 }
 
-static void reads_resolv_conf(void **state)
-{
-	static const struct {
-		const char *text;
-		size_t n;
-		const char *first, *last;
-	} rows[] = {
-		{ "", 1, "127.0.0.1", "127.0.0.1" },
-		{ "nameserver 10.0.0.10\n", 1, "10.0.0.10", "10.0.0.10" },
-		{ "nameserver 10.0.0.10", 1, "10.0.0.10", "10.0.0.10" },
-		{ "nameserver\t10.0.0.10\r\n", 1, "10.0.0.10", "10.0.0.10" },
-		{ "# nameserver 10.0.0.9\nsearch a b\noptions ndots:5\nnameserver 10.0.0.10 # x\n",
-		  1, "10.0.0.10", "10.0.0.10" },
-		{ "nameserver 1.1.1.1\nnameserver 2.2.2.2\nnameserver 3.3.3.3\nnameserver "
-		  "4.4.4.4\n",
-		  3, "1.1.1.1", "3.3.3.3" },
-		{ "nameserver fe80::1%eth0\nnameserver ::1\n", 1, "::1", "::1" },
-		{ "nameservers 10.0.0.10\nnameserver\nnameserver x\n", 1, "127.0.0.1",
-		  "127.0.0.1" },
-	};
-	struct dns_servers servers = { .n = 77 };
-	char text[IP_TEXT_MAX], path[] = "/tmp/resolv-XXXXXX";
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		assert_int_equal(dns_servers_parse(rows[i].text, strlen(rows[i].text), &servers),
-		                 0);
-		assert_int_equal(servers.n, rows[i].n);
-		assert_string_equal(ip_format(&servers.address[0], text), rows[i].first);
-		assert_string_equal(ip_format(&servers.address[servers.n - 1], text), rows[i].last);
-	}
-
-	servers.n = 77;
-	assert_int_equal(dns_servers_parse("nameserver 1.1.1.1\0\n", 20, &servers), -EINVAL);
-	assert_int_equal(dns_servers_load("/nonexistent", &servers), -ENOENT);
-	assert_int_equal(servers.n, 77); /* untouched */
-
-	close(mkstemp(path));
-	fake_write(path, "nameserver 10.0.0.10\n");
-	assert_int_equal(dns_servers_load(path, &servers), 0);
-	assert_int_equal(servers.n, 1);
-	unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tells_outcomes_apart), cmocka_unit_test(garbage_is_no_answer),
 		cmocka_unit_test(bounds_the_addresses), cmocka_unit_test(answers_without_a_server),
 		cmocka_unit_test(asks_the_next_server), cmocka_unit_test(cancels),
-		cmocka_unit_test(reads_resolv_conf),
 	};
 
 	return cmocka_run_group_tests(tests, fake_namespace, NULL);
