@@ -3,37 +3,12 @@
 #include <string.h>
 
 #include "base/clock.h"
-
-/* Versions */
-
-static bool is_version(const char *text)
-{
-	size_t n = text ? strlen(text) : 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (text[i] <= 0x20 || text[i] >= 0x7f)
-			return false;
-	return n > 0 && n <= KUBE_VERSION_MAX;
-}
-
-static bool is_comparable(const char *text)
-{
-	return text[0] >= '1' && text[0] <= '9' && text[strspn(text, "0123456789")] == '\0';
-}
-
-bool kube_version_is_older(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-
-	if (!is_comparable(a) || !is_comparable(b))
-		return false;
-	return n != m ? n < m : strcmp(a, b) < 0;
-}
+#include "kube/version.h"
 
 /* A server that goes back would have us see again what we saw. */
 static void advance(struct kube_reflector *r, const char *version)
 {
-	if (is_version(version) && !kube_version_is_older(version, r->version))
+	if (kube_version_ok(version) && !kube_version_is_older(version, r->version))
 		memcpy(r->version, version, strlen(version) + 1);
 }
 
@@ -266,7 +241,7 @@ static enum kube_act initial_event(struct kube_reflector *r, uint64_t now_ns, ui
 	}
 	if (type != KUBE_FRAME_BOOKMARK || !end)
 		return KUBE_ACT_NONE;
-	if (!is_version(version))
+	if (!kube_version_ok(version))
 		return stop(r, now_ns, random);
 	list_complete(r, version);
 	return KUBE_ACT_COMMIT;
@@ -307,7 +282,7 @@ enum kube_act kube_reflector_page(struct kube_reflector *r, uint64_t now_ns, uin
 	if (token && !*token)
 		token = NULL;
 	/* The same page again and again would never end. */
-	if (!is_version(version) ||
+	if (!kube_version_ok(version) ||
 	    (token && (strlen(token) > KUBE_CONTINUE_MAX || strcmp(token, r->token) == 0 ||
 	               r->pages >= KUBE_PAGES_MAX)))
 		return stop(r, now_ns, random);

@@ -6,8 +6,6 @@
  * handed in. The rules are client-go's (tools/cache/reflector.go, tools/pager) and
  * KEP-3157's, but where they would list anew after a connection that broke: a watch
  * at the last version brings what was missed, and a list costs the server much more.
- *
- * Versions are opaque texts; two of the same list are compared as KEP-5504 allows.
  */
 #pragma once
 
@@ -123,6 +121,3 @@ void kube_reflector_ended(struct kube_reflector *reflector, uint64_t now_ns, uin
 /* NONE or EMPTY. */
 enum kube_act kube_reflector_failed(struct kube_reflector *reflector, uint64_t now_ns,
                                     uint32_t random, const struct kube_failure *failure);
-
-/* Whether `a` is older than `b`; false when they cannot be compared. */
-bool kube_version_is_older(const char *a, const char *b);

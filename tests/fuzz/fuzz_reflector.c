@@ -1,4 +1,4 @@
-/* sources: agent/kube/reflector.c */
+/* sources: agent/kube/reflector.c agent/kube/version.c */
 /*
  * A script plays a server, right or wrong, against the reflector, and a store as small as
  * can be: eight objects, each there or not, and a history of what happened to them.

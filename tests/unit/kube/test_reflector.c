@@ -377,33 +377,6 @@ static void pages_have_an_end(void **state)
 
 /* Versions */
 
-static void versions_are_compared_as_numbers_of_any_length(void **state)
-{
-	static const struct {
-		const char *a, *b;
-		bool older;
-	} rows[] = {
-		{ "9", "10", true },
-		{ "10", "9", false },
-		{ "10", "10", false },
-		{ "18446744073709551616", "18446744073709551617", true },
-		{ "99999999999999999999999999", "100000000000000000000000000", true },
-		{ "09", "10", false },
-		{ "9", "010", false },
-		{ "0", "1", false },
-		{ "a", "b", false },
-		{ "1x", "2x", false },
-		{ "", "1", false },
-		{ "1", "", false },
-		{ "-1", "1", false },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (kube_version_is_older(rows[i].a, rows[i].b) != rows[i].older)
-			fail_msg("%s, %s", rows[i].a, rows[i].b);
-}
-
 static void the_version_follows_what_comes(void **state)
 {
 	static const struct {
@@ -892,7 +865,6 @@ int main(void)
 		T(a_page_that_is_throttled_is_asked_for_again),
 		T(a_page_that_breaks_begins_the_list_again),
 		T(pages_have_an_end),
-		T(versions_are_compared_as_numbers_of_any_length),
 		T(the_version_follows_what_comes),
 		T(a_complete_list_may_go_back),
 		T(synthetic_events_of_a_watch_at_any_version_tell_none),
