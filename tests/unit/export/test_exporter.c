@@ -50,7 +50,7 @@ int __wrap_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns)
 struct spool_client {
 	struct kick kick;
 	bool asked, held; /* held: it answers when it is kicked again, without */
-	int error; /* of the next READ */
+	int error;        /* of the next READ */
 	int64_t after;
 	uint32_t max_rows, max_bytes;
 	spool_row_fn row;
