@@ -183,7 +183,7 @@ class ApiServer:
     def __exit__(self, *_):
         self.close()
 
-    def start(self, timeout=30):
+    def start(self, timeout=120):
         """Starts what does not run; returns when the API server is ready."""
         self.etcd.start()
         wait_for(self._etcd_healthy, "etcd", timeout)
@@ -213,14 +213,14 @@ class ApiServer:
         self.api.need_alive()
         self.admin.forget_connections()
         try:
-            return self.admin.raw("GET", "/readyz", timeout=5)[0] == 200
+            return self.admin.raw("GET", "/readyz", timeout=20)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
     # etcd, by its own gateway from JSON
 
     def _etcd_request(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.etcd_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.etcd_port, timeout=30)
         with inside(self.net):
             connection.connect()
         try:
@@ -307,7 +307,7 @@ class ApiServer:
             kubeconfig = self.kubeconfig(f"{self.dir}/admin.kubeconfig", certificate=self.admin.certificate)
         enter = ["nsenter", f"--net={self.net}", "--"] if self.net else []
         done = subprocess.run([*enter, programs.path("kubectl"), f"--kubeconfig={kubeconfig}",
-                               f"--cache-dir={self.dir}/kubectl", *args], capture_output=True, text=True, input=stdin, timeout=60)
+                               f"--cache-dir={self.dir}/kubectl", *args], capture_output=True, text=True, input=stdin, timeout=180)
         if check and done.returncode:
             raise HarnessError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
         return done.stdout
@@ -319,11 +319,11 @@ class ApiServer:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with inside(self.net):
-            plain = socket.create_connection((self.address, self.port), 5)
+            plain = socket.create_connection((self.address, self.port), 30)
         with context.wrap_socket(plain) as tls:
             return hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
 
-    def rotate_certificate(self, timeout=90):
+    def rotate_certificate(self, timeout=150):
         """A new serving certificate of the same authority; returns when the server shows it."""
         crt, _ = self.serving.issue("apiserver", "kube-apiserver", names=self.names)
         with open(crt, encoding="ascii") as file:
@@ -393,7 +393,27 @@ class ApiServer:
                 item["metadata"].setdefault("namespace", namespace)
         # A namespace with its labels before what lies in it.
         items.sort(key=lambda item: item["kind"] != "Namespace")
-        return self.admin.apply_all(items)
+        made = self.admin.apply_all(items)
+        self.wait_rights(items)
+        return made
+
+    def wait_rights(self, items):
+        """Until accounts may what roles and bindings among these give them: the server decides by copies of its own, which follow."""
+        roles = {(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]): item for item in items}
+        for binding in [item for item in items if item["kind"] in ("RoleBinding", "ClusterRoleBinding")]:
+            where, ref = binding["metadata"].get("namespace"), binding["roleRef"]
+            role = roles.get((ref["kind"], where if ref["kind"] == "Role" else None, ref["name"]))
+            for rule in [rule for rule in (role["rules"] if role else ()) if "resources" in rule]:
+                for subject in binding["subjects"]:
+                    account = f'system:serviceaccount:{subject["namespace"]}:{subject["name"]}'
+                    wait_for(lambda: self._allows(account, where, rule), f"{account} may {rule}")  # noqa: B023
+
+    def _allows(self, user, namespace, rule):
+        attributes = {"verb": rule["verbs"][0], "group": rule["apiGroups"][0], "resource": rule["resources"][0],
+                      "namespace": namespace, "name": rule.get("resourceNames", [None])[0]}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+                  "spec": {"user": user, "resourceAttributes": {key: value for key, value in attributes.items() if value}}}
+        return self.admin.create_review("subjectaccessreviews", review)["allowed"]
 
     # Audit
 

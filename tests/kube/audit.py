@@ -13,11 +13,18 @@ def _seconds(text):
 
 
 def merge_audit(lines):
-    """Request per audit ID, in order of arrival; code and times are None for what did not happen (yet)."""
+    """Request per audit ID, in order of arrival; code and times are None for what did not happen (yet).
+
+    Of one that came before these lines only the end is among them: it is none of these.
+    """
     merged = {}
     for line in lines:
         event = json.loads(line)
-        entry = merged.setdefault(event["auditID"], dict.fromkeys(Request._fields))
+        if event["stage"] == "RequestReceived":
+            merged[event["auditID"]] = dict.fromkeys(Request._fields)
+        if event["auditID"] not in merged:
+            continue
+        entry = merged[event["auditID"]]
         ref = event.get("objectRef", {})
         resource = "/".join(filter(None, (ref.get("apiGroup"), ref.get("resource")))) or None
         entry.update(id=event["auditID"], user=event.get("user", {}).get("username"), agent=event.get("userAgent"),

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import urllib.parse
 
 CLONE_NEWNET = 0x40000000
@@ -16,6 +17,7 @@ MERGE, APPLY, JSON_PATCH = (f"application/{kind}" for kind in ("merge-patch+json
 # What the server sets itself and, most of it, refuses to be told.
 SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "deletionTimestamp",
            "deletionGracePeriodSeconds")
+PATIENCE = 30  # seconds for which it comes again
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -108,20 +110,30 @@ class Client:
         return answer.status, dict(answer.getheaders()), data
 
     def request(self, method, path, body=None, content_type="application/json", **query):
-        """The decoded answer; ApiError when it is not a success."""
+        """The decoded answer; ApiError when it is not a success. Who is asked to come later (429) does, as every client has to:
+        a server that has just begun says so of what its cache does not hold yet."""
         if query:
             path += ("&" if "?" in path else "?") + urllib.parse.urlencode(query)
-        status, _, data = self.raw(method, path, body, content_type)
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            status, headers, data = self.raw(method, path, body, content_type)
+            if status != 429 or time.monotonic() > give_up:
+                break
+            time.sleep(float(headers.get("Retry-After", 1)))
         if not 200 <= status < 300:
             raise ApiError(f"{method} {path}", status, data)
         return json.loads(data) if data else None
 
-    def watch(self, path, timeout=10, **query):
+    def watch(self, path, timeout=60, **query):
         """Events, (type, object), as they come; ApiError when refused, OSError when none comes in time."""
         path += "?" + urllib.parse.urlencode({"watch": "1", **query})
-        connection = self.connect(timeout)
+        connection, give_up = self.connect(timeout), time.monotonic() + PATIENCE
         try:
             answer = self._send(connection, "GET", path, None, None)
+            while answer.status == 429 and time.monotonic() < give_up:
+                answer.read()
+                time.sleep(float(answer.getheader("Retry-After", "1")))
+                answer = self._send(connection, "GET", path, None, None)
             if answer.status != 200:
                 raise ApiError(f"GET {path}", answer.status, answer.read())
             for line in answer:

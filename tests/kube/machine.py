@@ -1,5 +1,6 @@
 """Programs that end with their owner, and folders that the next one removes."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -18,7 +19,7 @@ class HarnessError(Exception):
     """The harness, not the product, is at fault."""
 
 
-def wait_for(condition, what, timeout=20.0, pause=0.01):
+def wait_for(condition, what, timeout=60.0, pause=0.01):
     """What condition() gave, once it is true. There is no event to wait for, so it asks."""
     deadline = time.monotonic() + timeout
     while True:
@@ -62,7 +63,7 @@ class Program:
             self.popen.send_signal(number)
             self.popen.wait(timeout)
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=60):
         try:
             self._end(signal.SIGTERM, timeout)
         except subprocess.TimeoutExpired:
@@ -70,7 +71,7 @@ class Program:
             raise HarnessError(f"{self.name} did not end within {timeout} s") from None
 
     def kill(self):
-        self._end(signal.SIGKILL, 10)
+        self._end(signal.SIGKILL, 60)
 
     def pause(self):
         """It answers nothing; the kernel still takes connections and bytes for it."""
@@ -124,8 +125,9 @@ def lock(number):
             file.close()
             return None
         # Its last owner may have removed the file between open and flock.
-        if os.path.exists(path) and os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
-            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
+                return file
         file.close()
 
 

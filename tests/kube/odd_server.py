@@ -202,7 +202,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
     timeout_default = 300
 
     def setup(self):
-        self.request.settimeout(10)
+        self.request.settimeout(60)
         self.request.do_handshake()
         self.request.settimeout(None)
         super().setup()
@@ -582,7 +582,8 @@ class OddServer:
                 del self.open[connection]
         for connection in ended:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not that of TLS, which takes its state from under a thread that is writing.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         return len(ended)
 
     # What was asked

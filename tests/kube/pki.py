@@ -8,7 +8,7 @@ _serial = itertools.count(1)
 
 
 def openssl(*args):
-    done = subprocess.run(["openssl", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["openssl", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise RuntimeError(f"openssl {args[0]}: {done.stderr.strip()}")
     return done.stdout

