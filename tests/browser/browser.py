@@ -43,7 +43,7 @@ class Browser:
         text, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(text)
 
-    def ask(self, method, seconds=30, **params):
+    def ask(self, method, seconds=120, **params):
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if getattr(self, "session", None):
@@ -58,7 +58,7 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait(self, method, seconds=30):
+    def wait(self, method, seconds=120):
         deadline = time.monotonic() + seconds
         while not any(event.get("method") == method for event in self.events):
             self.events.append(self.message(deadline))
@@ -77,12 +77,12 @@ class Browser:
         return result["result"].get("value")
 
     def until(self, condition):
-        """Waits for the page to change so that the expression holds, at most 20 s."""
+        """Waits for the page to change so that the expression holds, at most a minute."""
         return self.run("""new Promise((done, failed) => {
             const look = () => { if (%s) { watcher.disconnect(); done(true); } };
             const watcher = new MutationObserver(look);
             watcher.observe(document, {subtree: true, childList: true, characterData: true});
-            setTimeout(() => { watcher.disconnect(); done(false); }, 20000);
+            setTimeout(() => { watcher.disconnect(); done(false); }, 60000);
             look();
         })""" % condition)
 

@@ -24,7 +24,7 @@ def makefile(name):
 
 @functools.lru_cache(maxsize=None)
 def render():
-    done = subprocess.run([programs.path("kubectl"), "kustomize", DEPLOY], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([programs.path("kubectl"), "kustomize", DEPLOY], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     items = [item for item in yaml.safe_load_all(done.stdout) if item]
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
@@ -68,5 +68,5 @@ class Image:
 
     def run(self, *argv):
         """In the image's files alone, without /proc and with no environment."""
-        done = subprocess.run(["/usr/sbin/chroot", self.root, *argv], env={}, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["/usr/sbin/chroot", self.root, *argv], env={}, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr

@@ -8,7 +8,7 @@ import stat
 import pytest
 import shipped
 from lab import Lab
-from parts import container, host, layout
+from parts import container, layout
 from parts.witness import assert_observes, capability_bits, one_flow, process_status
 
 NAME = "egress-verifier"
@@ -138,7 +138,7 @@ def lab(image):
 def agent(lab, image, rendered):
     made = Shipped(lab, image, rendered["DaemonSet", NAME]["spec"]["template"]["spec"])
     try:
-        made.start().wait_ready()
+        made.start().wait_ready(60)
         yield made
     finally:
         if made.process and made.process.alive():
@@ -166,12 +166,14 @@ def test_runs_confined(agent):
 @needs_runtime
 def test_proves_and_finds(lab, agent):
     """Probes by name, by https, and packets: all of it with the image's libraries."""
-    agent.wait_state("first", "verified")
-    echoes = {echo["echo"]: echo for echo in agent.subject("first")["observed"]["echoes"]}
-    assert {name for name, echo in echoes.items() if echo.get("address")} == {"echo1", "echo2", "echo3"}, echoes
+    agent.wait_state("first", "verified", 60)
+
+    def answered():
+        return {echo["echo"] for echo in agent.subject("first")["observed"]["echoes"] if echo.get("address")}
+    agent.wait(lambda: answered() == {"echo1", "echo2", "echo3"}, 60, "the third echo, after the two of the verdict")
     assert lab.pod("first").tcp(layout.ECHOES["echo1"], layout.TCP_TALK_PORT, 3, interval=0.002)[0] == 0
     flow = agent.wait(lambda: one_flow(agent, "first", destination=layout.ECHOES["echo1"], port=layout.TCP_TALK_PORT,
-                                       connections=3), 5)
+                                       connections=3), 60)
     assert (flow["path"], flow["interface"]) == ("gateway", "wg0")
     assert_observes(lab, agent, "first")
 
@@ -181,7 +183,7 @@ def test_commands_are_there(agent):
     """As `kubectl exec` runs them: at the agent's usual address, and beside it."""
     code, out, err = agent.execute(PROGRAM, "status")
     assert code == 0 and "verified" in out, (out, err)
-    code, out, err = agent.execute(PROGRAM, "check", "--config", f"{container.CONFIG_DIR}/config.yaml")
+    code, out, err = agent.execute(PROGRAM, "check", "--wait", "60s", "--config", f"{container.CONFIG_DIR}/config.yaml")
     assert code == 0 and "2 of 2 pods verified" in out, (out, err)
     for name in ("/bin/sh", "/usr/bin/env"):
         assert agent.execute(name)[0] != 0
@@ -206,6 +208,6 @@ def test_only_pins_and_spool_can_be_written(agent):
 def test_stops_in_order(agent):
     """Last: SIGTERM to the first process of the container."""
     pins = agent.pins()
-    assert agent.stop() == 0
+    assert agent.stop(60) == 0
     assert pins and agent.pins() == pins
-    host.wait_for(lambda: not agent.process.alive(), "it ended", 2)
+    assert not agent.process.alive()

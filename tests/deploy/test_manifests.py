@@ -150,7 +150,7 @@ def test_configuration_is_valid(rendered, tmp_path):
     def validate(content):
         path = tmp_path / "config.yaml"
         path.write_text(content)
-        return subprocess.run([program, "validate", path], capture_output=True, text=True, timeout=10)
+        return subprocess.run([program, "validate", path], capture_output=True, text=True, timeout=60)
     done = validate(text)
     assert done.returncode == 0, done.stderr
     assert validate(text + "unknown: 1\n").returncode == 2

@@ -46,7 +46,8 @@ class Cluster:
     def install(self):
         """Returns a pod of the agent."""
         self.server.kubectl("apply", "-k", shipped.DEPLOY)
-        wait_for(self.settled, "a pod for each node", 30, 0.05)
+        self.server.wait_rights(list(shipped.render().values()))
+        wait_for(self.settled, "a pod for each node", 120, 0.05)
         for pod in self.pods():
             if not pod["spec"].get("nodeName"):
                 target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
@@ -60,6 +61,11 @@ class Cluster:
         token = self.server.token(NAME, NAME, pod=pod)
         agent = Client(self.server.address, self.server.port, self.server.ca, token=token, name="agent")
         return lambda: [answer(agent, path) for path in QUESTIONS]
+
+    def is_good(self, token):
+        """What the server says of a token, once: a good one it remembers."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        return self.admin.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)["status"].get("authenticated", False)
 
     def settled(self):
         """Nothing is to be replaced any more."""
@@ -80,7 +86,7 @@ class Cluster:
     def told(self, pod, happens):
         """What ask() gives at the moment when kubelet would stop the agent."""
         meta, ask = pod["metadata"], self.ask(pod)
-        events = self.admin.watch(f"/api/v1/namespaces/{NAME}/pods", timeout=30, resourceVersion=meta["resourceVersion"],
+        events = self.admin.watch(f"/api/v1/namespaces/{NAME}/pods", timeout=120, resourceVersion=meta["resourceVersion"],
                                   fieldSelector=f"metadata.name={meta['name']}")
         with contextlib.closing(events):
             happens()
@@ -97,7 +103,7 @@ class Cluster:
                 return self.admin.get("v1", "Namespace", None, NAME)["status"]["phase"] == "Active"
             except ApiError as error:
                 return error.status == 404
-        wait_for(gone, "the namespace is gone", 60, 0.1)
+        wait_for(gone, "the namespace is gone", 180, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,12 @@ def test_pod_deleted_by_force(cluster):
     """A successor comes, but it looks like the end: a token dies with its pod. That the pod itself is gone while the agent
     still runs is what tells this apart."""
     pod = cluster.install()
-    answers = cluster.told(pod, lambda: cluster.admin.delete(pod))
+    tokens = [cluster.server.token(NAME, NAME, pod=pod) for _ in range(100)]
+
+    def happens():
+        cluster.admin.delete(pod)
+        wait_for(lambda: not cluster.is_good(tokens.pop()), "the server itself knows that the pod is gone", pause=0.1)
+    answers = cluster.told(pod, happens)
     assert answers == [(401, False), (401, False)]
     with pytest.raises(ApiError) as gone:
         cluster.admin.get("v1", "Pod", NAME, pod["metadata"]["name"])

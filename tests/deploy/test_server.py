@@ -23,10 +23,11 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def installed(server):
+def installed(server, rendered):
     """The one command."""
     answer = server.kubectl("apply", "-k", shipped.DEPLOY)
     assert all(line.endswith(" created") for line in answer.splitlines()), answer
+    server.wait_rights(list(rendered.values()))
     return server
 
 
