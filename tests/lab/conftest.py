@@ -2,7 +2,10 @@
 
 import pytest
 
-from lab import Lab
+# Before it is imported: an assertion there tells its values, too.
+pytest.register_assert_rewrite("parts.witness")
+
+from lab import Lab  # noqa: E402
 
 
 @pytest.fixture(scope="module")

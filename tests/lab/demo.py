@@ -71,13 +71,13 @@ class Demo:
 
     def resolved(self, kind, pod):
         def find():
-            self.agent.wait(lambda: not self.agent.violations(kind=kind, state="open", pod=pod), 20,
-                            f"{kind} resolved")
+            self.agent.wait(lambda: not self.agent.violations(kind=kind, state="open", pod=pod),
+                            what=f"{kind} resolved")
         self.expect(f"{kind} of {pod} resolved by itself", find)
 
     def verified(self, pod):
         def find():
-            subject = self.agent.wait_state(pod, "verified", 20)
+            subject = self.agent.wait_state(pod, "verified")
             return [f"seen as {subject['observed']['address']}, allowed: {', '.join(subject['expected']['addresses'])}"]
         self.expect(f"{pod} is verified", find)
 
@@ -129,7 +129,7 @@ class Demo:
             self.lab.inbound("pa", 8088)
 
         def find():
-            self.agent.wait(lambda: self.agent.flows("pa", path="reply"), 10, "a flow with path reply")
+            self.agent.wait(lambda: self.agent.flows("pa", path="reply"), what="a flow with path reply")
             found = self.agent.violations(state="open", pod="pa")
             if found:
                 raise LabError(f"a violation that should not be: {found}")

@@ -182,7 +182,7 @@ class Lab(faults.Faults):
                 part.cancel()
         host.cgroup_kill(self.cgroup)
         for process in self.processes:
-            process.popen.wait(5)
+            process.popen.wait(host.PATIENCE)
         host.remove_remains(self.number)
         host.lab_unlock(self.number, self.lock)
         self.lock = None

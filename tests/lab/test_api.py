@@ -28,24 +28,28 @@ METRICS = f"{layout.WORKER_IP}:9467"
 @pytest.fixture(scope="module")
 def lab():
     with Lab() as made:
-        made.add_pods([*({"name": name, "sgc": "blue"} for name in PODS), {"name": "late", "sgc": "blue", "wg": False},
-                       {"name": "other", "namespace": "orders", "sgc": "blue"}])
+        made.add_pods([{"name": name, "sgc": "blue"} for name in PODS])
         yield made
 
 
 @pytest.fixture(scope="module")
 def agent(lab):
     running = lab.agent(policy={"pendingGrace": "1s"}, probe={"interval": "1s"}, http={"metrics": ["0.0.0.0:9467"]})
+    # Before there is anything to accuse.
     running.first_metrics = running.request("GET", "/metrics")[2].decode()
+    lab.add_pods([{"name": "late", "sgc": "blue", "wg": False}, {"name": "other", "namespace": "orders", "sgc": "blue"}])
     running.wait_ready()
     for name in ("pa", "pb", *PODS):
         running.wait_state(name, "verified")
     running.wait_violation("unprogrammed-pod", "late")
     running.wait_violation("missing-configuration", "other")
     lab.pod("pa").tcp(ECHO1, TALK, 3, interval=0.002)
+    begin = time.time()
     lab.pod("late").tcp(ECHO1, TALK, 3, interval=0.002)
-    running.wait(lambda: running.flows("pa") and running.flows("late"), 5)
-    running.wait_violation("gateway-bypass", "late")
+    running.wait(lambda: running.flows("pa") and running.flows("late"))
+    running.wait_opened("gateway-bypass", "late", begin)
+    # It ends as its packets did: what the tests read does not change under their eyes.
+    running.wait(lambda: not running.violations(kind="gateway-bypass", state="open"), what="the bypass is over")
     return running
 
 
@@ -53,7 +57,7 @@ def fetch(agent, path, method="GET", headers=None, address=None):
     """(status, headers, body) by TCP, from the worker's namespace."""
     with host.inside(agent.node.net):
         name, port = (address or "127.0.0.1:9466").rsplit(":", 1)
-        connection = http.client.HTTPConnection(name, int(port), timeout=5)
+        connection = http.client.HTTPConnection(name, int(port), timeout=host.PATIENCE)
         connection.connect()
     connection.putrequest(method, path, skip_host=bool(headers) and "Host" in headers)
     for key, value in (headers or {}).items():
@@ -122,15 +126,20 @@ def test_fields(agent, path):
 
 
 def test_status_adds_up(agent):
+    def adds_up():
+        """Three answers, between which something may happen."""
+        status = agent.get("/v1/status")
+        states = collections.Counter(s["state"] for s in agent.items("/v1/subjects"))
+        kinds = collections.Counter(v["kind"] for v in agent.violations(state="open"))
+        assert set(status["violations"]["openByKind"]) >= set(KINDS)
+        return (status["subjects"], {k: n for k, n in status["violations"]["openByKind"].items() if n},
+                status["violations"]["open"]) == (
+            {"total": sum(states.values()), **{name: states[name] for name in ("violated", "unverified", "pending", "verified")}},
+            dict(kinds), sum(kinds.values()))
+    agent.wait(adds_up, what="the counts are those of the lists")
+    before = time.time()
     status = agent.get("/v1/status")
-    states = collections.Counter(s["state"] for s in agent.items("/v1/subjects"))
-    assert status["subjects"] == {"total": sum(states.values()),
-                                  **{name: states[name] for name in ("violated", "unverified", "pending", "verified")}}
-    assert set(status["violations"]["openByKind"]) >= set(KINDS)
-    kinds = collections.Counter(v["kind"] for v in agent.violations(state="open"))
-    assert {k: n for k, n in status["violations"]["openByKind"].items() if n} == dict(kinds)
-    assert status["violations"]["open"] == sum(kinds.values())
-    assert status["node"] == "w1" and abs(unix(status["time"]) - time.time()) < 2
+    assert status["node"] == "w1" and before - 0.01 <= unix(status["time"]) <= time.time() + 0.01
 
 
 def test_subject_by_name(agent):
@@ -143,8 +152,8 @@ def test_subject_by_name(agent):
     assert gateway["allowed"] == ["203.0.113.68/31"] and gateway["nodepool"] == "gwpool"
     assert {s["pod"] for s in gateway["subjects"]} == {"pa", "late", *PODS}
     assert [node["name"] for node in gateway["nodes"]] == ["gw1", "gw2"]
-    probes = [p for p in agent.items("/v1/probes") if p["subject"] and p["subject"]["pod"] == "pa"]
-    https = next(p for p in probes if p["echo"] == "echo2")
+    https = agent.wait(lambda: [p for p in agent.items("/v1/probes") if p["subject"] and p["subject"]["pod"] == "pa"
+                                and (p["echo"], p["outcome"]) == ("echo2", "answered")], what="the answer of echo2")[0]
     assert set(https["phases"]) == {"resolve", "connect", "tls", "firstByte", "total"}
     assert 0 < https["phases"]["tls"] < 1 and https["phases"]["total"] >= https["phases"]["tls"]
     assert [p for p in agent.items("/v1/probes") if not p["subject"]], "the node's own"
@@ -225,7 +234,7 @@ def test_host_header_on_loopback(agent):
 
 
 def raw(agent, text):
-    with host.inside(agent.node.net), socket.create_connection(("127.0.0.1", 9466), 5) as connection:
+    with host.inside(agent.node.net), socket.create_connection(("127.0.0.1", 9466), host.PATIENCE) as connection:
         connection.sendall(text)
         return connection.recv(65536)  # the status, or the end
 
@@ -270,7 +279,7 @@ def test_conditions(lab, agent):
         assert code == 200 and set(said) == {"bpf", "inventory", "probes", "export"}, said
         assert all(item["ok"] is True and isinstance(item["reason"], str) for item in said.values())
     lab.break_inventory("{")
-    code, said = agent.wait(lambda: [(c, json.loads(b)) for c, _, b in [agent.request("GET", "/readyz")] if c == 503], 5)[0]
+    code, said = agent.wait(lambda: [(c, json.loads(b)) for c, _, b in [agent.request("GET", "/readyz")] if c == 503])[0]
     assert (said["inventory"]["ok"], said["bpf"]["ok"]) == (False, True)
     assert re.search(r"inventory\.yaml:\d+:\d+: ", said["inventory"]["reason"])
     assert agent.request("GET", "/healthz")[0] == 200
@@ -286,7 +295,7 @@ def test_probe_now_is_limited(agent):
     asked = time.time()
     status, answer = agent.post("/v1/probe?pod=payments/p4")
     assert status == 202 and answer["subject"]["pod"] == "p4" and unix(answer["requested"]) >= asked - 0.01
-    round_after(agent, "p4", asked, 3)
+    round_after(agent, "p4", asked)
     answers = [agent.request("POST", "/v1/probe?pod=payments/p3") for _ in range(20)]
     codes = {code for code, _, _ in answers}
     assert codes == {202, 429}, codes
@@ -304,7 +313,7 @@ class Stream:
     """/v1/events as it comes: (id, event, data)."""
 
     def __init__(self, agent, last=None):
-        self.connection = UnixConnection(agent.socket, 10)
+        self.connection = UnixConnection(agent.socket, host.PATIENCE)
         self.connection.request("GET", "/v1/events", headers={"Last-Event-ID": last} if last else {})
         self.answer = self.connection.getresponse()
         assert self.answer.status == 200 and self.answer.getheader("Content-Type") == "text/event-stream"
@@ -344,7 +353,7 @@ def test_events_go_on_where_they_ended(lab, agent):
     stream.close()
     # What happens while nobody listens comes at once to who says where it was.
     lab.edit_sgc("red", exclude=["192.0.2.11/32"])
-    agent.wait_violation("stale-routes", "pb", "resolved", 15)
+    agent.wait_violation("stale-routes", "pb", "resolved")
     agent.wait_state("pb", "verified")
     again = Stream(agent, state[0])
     missed = again.until("subject.state_changed", pod="pb")
@@ -375,7 +384,7 @@ def test_readers_are_bounded(agent):
     finally:
         for stream in readers:
             stream.close()
-    agent.wait(lambda: agent.metrics()["egress_verifier_event_readers"] == 0, 10)
+    agent.wait(lambda: agent.metrics()["egress_verifier_event_readers"] == 0)
     Stream(agent).close()
 
 
@@ -523,7 +532,7 @@ def test_metrics_say_what_the_answers_say(lab, agent):
                 if metrics[name] != kinds[kind, namespace, "blue"]:
                     return None
         return metrics
-    metrics = agent.wait(settled, 5, "the metrics agree with the answers")
+    metrics = agent.wait(settled, what="the metrics agree with the answers")
     totals = agent.get("/v1/status")["flows"]
     for path in ("gateway", "direct", "cluster", "reply"):
         assert metrics[f'egress_verifier_flow_packets_total{{path="{path}"}}'] <= totals[path]["packets"]
@@ -540,7 +549,7 @@ def test_series_of_a_gone_pod_end(lab, agent):
     name = 'egress_verifier_subject_verified{namespace="payments",pod="p0",gateway="blue"}'
     assert name in agent.metrics()
     lab.delete_pod("p0")
-    agent.wait(lambda: agent.subject("p0") is None, 5)
+    agent.wait(lambda: agent.subject("p0") is None)
     assert name not in agent.metrics()
 
 

@@ -1,6 +1,8 @@
 """Pods that come and go, under the same name and by fifties: no crash, no verdict of the one before, nothing kept."""
 
 import collections
+import glob
+import json
 import os
 import re
 import time
@@ -8,6 +10,7 @@ import time
 import pytest
 
 from lab import Lab
+from parts import agent as product
 from parts import host, layout
 from parts.witness import Events, open_kinds, unix
 
@@ -23,7 +26,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def agent(lab):
-    running = lab.agent(probe={"interval": "3s"})
+    running = lab.agent(probe={"interval": "3s", "timeout": "2s"})
     running.wait_ready()
     for name in ("pa", "pb"):
         running.wait_state(name, "verified")
@@ -51,7 +54,7 @@ def wait_resting(lab, agent, resting):
         more = {kind: number for kind, number in (now["files"] - resting["files"]).items() if kind not in probes}
         return now["pins"] == resting["pins"] and not more and now["files"]["socket"] <= resting["files"]["socket"] + 6
     try:
-        agent.wait(same, 15, "the agent holds what it held", 0.1)
+        agent.wait(same, what="the agent holds what it held", pause=0.1)
     except host.LabError as error:
         now = held(agent)
         raise AssertionError(f"more files {now['files'] - resting['files']}, more pins "
@@ -71,8 +74,14 @@ def namespaces(agent):
 
 
 def bpf_objects():
-    """Of the whole machine, by bpftool."""
-    return {kind: len(host.run(["bpftool", kind, "show", "-j"]).split('"id":')) - 1 for kind in ("prog", "map", "link")}
+    """Of this program, on the whole machine, by bpftool: programs by their names, and what these use."""
+    names, shown = set(), {kind: json.loads(host.run(["bpftool", kind, "show", "-j"])) for kind in ("prog", "map", "link")}
+    for path in glob.glob(f"{product.REPOSITORY}/bpf/*.c"):
+        with open(path, encoding="utf-8") as file:
+            names |= {name[:15] for name in re.findall(r"^int (?:BPF_PROG\()?(\w+)", file.read(), re.M)}
+    programs = {item["id"]: item for item in shown["prog"] if item.get("name") in names}
+    maps = {number for item in programs.values() for number in item.get("map_ids", [])}
+    return {"prog": len(programs), "map": len(maps), "link": sum(item.get("prog_id") in programs for item in shown["link"])}
 
 
 def others_are_here(lab):
@@ -88,18 +97,19 @@ def test_pod_recreated_under_its_name_mid_probe(lab, agent, resting):
         added = time.time()
         pod = lab.add_pod("again", sgc="blue")
         uids.append(pod.uid)
-        subject = agent.wait(lambda: (agent.subject("again") or {}).get("uid") == pod.uid and agent.subject("again"),
-                             5, f"subject of turn {turn}", 0.003)
+        subject = agent.wait(lambda uid=pod.uid: [s for s in [agent.subject("again")] if s["uid"] == uid][0],
+                             what=f"subject of turn {turn}", pause=0.003)
         # Nothing of its namesake, which the agent had seen verified or bypassing.
         assert subject["lastVerified"] is None or unix(subject["lastVerified"]) >= added
         assert all(unix(echo["finished"]) >= added for echo in subject["observed"]["echoes"] if echo["finished"])
         assert subject["violations"] == [] and agent.flows("again") == []
         assert not [v for v in agent.violations(state="open", pod="again") if v["subject"]["uid"] != pod.uid]
         if turn % 3 == 1:  # leaves it violated
-            agent.wait(lambda: agent.subject("again")["flowsObserved"], 5, "observed", 0.003)
+            agent.wait(lambda: agent.subject("again")["flowsObserved"], what="observed", pause=0.003)
+            moved = time.time()
             lab.move_default_route("again", "eth0")
             assert pod.tcp(ECHO1, TALK, 2)[0] == 0
-            found = agent.wait_violation("gateway-bypass", "again")
+            found = agent.wait_opened("gateway-bypass", "again", moved)
             assert found["subject"]["uid"] == pod.uid and found["count"] in (1, 2)
         elif turn % 3 == 2:
             agent.wait_state("again", "verified")
@@ -107,9 +117,11 @@ def test_pod_recreated_under_its_name_mid_probe(lab, agent, resting):
         if turn % 2:
             lab.pod_number = number  # the next one has its address, too
     lab.write_objects()
-    agent.wait(lambda: agent.subject("again") is None, 5, "the last one is forgotten")
+    agent.wait(lambda: agent.subject("again") is None, what="the last one is forgotten")
     lab.echo_restore()
-    agent.wait(lambda: not agent.violations(state="open"), 15, "nothing is open")
+    agent.wait(lambda: not agent.violations(state="open"), what="nothing is open")
+    bypasses = "the bypasses of every third one are told"
+    agent.wait(lambda: len(events.of("violation.opened", "gateway-bypass")) >= len(uids[1::3]), what=bypasses)
     for _, data in events.of("violation.opened"):
         assert data["subject"]["uid"] in uids[1::3] and data["kind"] in (
             "gateway-bypass", "stale-routes", "wrong-source-address"), data
@@ -128,9 +140,9 @@ def test_fifty_pods_churned_for_a_minute(lab, agent, resting):
     objects, memory = bpf_objects(), []
     specs = [{"name": f"c{number}", "sgc": "blue"} for number in range(PODS)]
     lab.add_pods(specs)
-    agent.wait(lambda: agent.get("/v1/status")["subjects"]["total"] == 2 + PODS, 20, "all are subjects")
+    agent.wait(lambda: agent.get("/v1/status")["subjects"]["total"] == 2 + PODS, what="all are subjects")
     begin, turn = time.time(), 0
-    while time.time() - begin < SECONDS:
+    while time.time() - begin < SECONDS or turn < 6:
         batch = [specs[(turn * 10 + number) % PODS] for number in range(10)]
         for spec in batch[:3]:  # some die with traffic on its way
             lab.pod(spec["name"]).traffic("tcp", ECHO1, TALK, "--forever", "--interval", "0.02")
@@ -147,24 +159,24 @@ def test_fifty_pods_churned_for_a_minute(lab, agent, resting):
                 assert open_kinds(agent, subject["pod"]) == set(), subject
     # Those who stayed are what they are, by their own uid.
     for spec in specs:
-        agent.wait(lambda name=spec["name"]: (agent.subject(name) or {}).get("uid") == lab.pod(name).uid, 10,
-                   "the new uid")
-        subject = agent.wait_state(spec["name"], "verified", 20)
+        agent.wait(lambda name=spec["name"]: (agent.subject(name) or {}).get("uid") == lab.pod(name).uid,
+                   what="the new uid")
+        subject = agent.wait_state(spec["name"], "verified")
         assert subject["violations"] == [] and subject["flowsObserved"]
     assert agent.violations(state="open") == []
     assert {what for what in lost(agent)} <= {"probes"}  # over the budget of an echo: said so, counted
     full = agent.memory()
 
     lab.delete_pods([spec["name"] for spec in specs])
-    agent.wait(lambda: agent.get("/v1/status")["subjects"]["total"] == 2, 10, "two are left")
+    agent.wait(lambda: agent.get("/v1/status")["subjects"]["total"] == 2, what="two are left")
     wait_resting(lab, agent, resting)
     if not others and not others_are_here(lab):
-        agent.wait(lambda: bpf_objects() == objects, 10, f"BPF objects {bpf_objects()}, were {objects}", 0.1)
+        agent.wait(lambda: bpf_objects() == objects, what=f"BPF objects {bpf_objects()}, were {objects}", pause=0.1)
     assert [f for f in agent.items("/v1/flows") if not f["subject"]] == []
     status, _, body = agent.request("GET", "/readyz")
     assert status == 200, body
     for name in ("pa", "pb"):
-        assert agent.wait_state(name, "verified", 15)["violations"] == []
+        assert agent.wait_state(name, "verified")["violations"] == []
     half = len(memory) // 2
     print(f"{turn} turns, {10 * turn} pods replaced, resident KiB: "
           f"{[value >> 10 for value in memory[::max(1, turn // 6)]]}, {full >> 10} at the end")

@@ -18,7 +18,7 @@ import pytest
 from lab import Lab
 from parts import agent as agent_module
 from parts import host, layout
-from parts.witness import open_kinds
+from parts.witness import open_kinds, unix
 
 ECHO1 = layout.ECHOES["echo1"]
 TALK = layout.TCP_TALK_PORT
@@ -39,7 +39,7 @@ def agent(lab):
     for name in ("pa", "pb"):
         running.wait_state(name, "verified")
     assert lab.pod("pa").tcp(ECHO1, TALK, 3, interval=0.002)[0] == 0
-    running.wait(lambda: running.flows("pa"), 5, "a flow")
+    running.wait(lambda: running.flows("pa"), what="a flow")
     return running
 
 
@@ -114,18 +114,18 @@ def test_check_waits_for_a_pod_that_comes(lab, agent):
     lab.edit_sgc("blue", prefix="")
     process = subprocess.Popen(command(agent, "check", "--config", agent.config_path, "--wait", "20s", "payments/pa"),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    agent.wait(lambda: agent.subject("pa")["expected"]["addresses"] == [], 5)
+    agent.wait(lambda: agent.subject("pa")["expected"]["addresses"] == [])
     assert process.poll() is None
     lab.edit_sgc("blue", prefix=sgc.laid_prefix)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, ""), (out, err)
     lab.edit_sgc("blue", prefix=None)
     agent.wait_state("pa", "verified")
-    # What does not come is told when the time is over.
+    # Who is proved is not waited for.
     begin = time.monotonic()
-    code, out, err = agent.cli("check", "--wait", "1s", "payments/pb")
-    assert code == 0 and time.monotonic() - begin < 3
-    agent.wait(lambda: agent.violations(state="open") == [], 15, "no violation is left")
+    code, out, err = agent.cli("check", "--wait", "60s", "payments/pb")
+    assert code == 0 and time.monotonic() - begin < 30
+    agent.wait(lambda: agent.violations(state="open") == [], what="no violation is left")
 
 
 # Usage
@@ -166,7 +166,7 @@ def test_answer_that_is_lost(agent):
     """A full disk must not look like a good verdict, nor like help."""
     for argv in (["--help"], ["status", "--help"], ["version"], ["status", "--address", f"unix:{agent.socket}"]):
         with open("/dev/full", "w", encoding="ascii") as full:
-            done = subprocess.run(command(agent, *argv), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            done = subprocess.run(command(agent, *argv), stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
         assert done.returncode == 3 and "cannot write the answer" in done.stderr, (argv, done)
 
 
@@ -203,17 +203,19 @@ def test_no_subject(lab, agent):
 
 def test_no_echo(lab, agent):
     """Nobody answers pods and node: nothing is proved, nobody is accused."""
+    begin = time.time()
     for name in layout.ECHOES:
         lab.echo_fault(name, "down")
-    agent.wait_state("pa", "unverified")
-    agent.wait_state("pb", "unverified")
+    for name in ("pa", "pb"):
+        agent.wait(lambda name=name: [s for s in [agent.subject(name)] if s["state"] == "unverified"
+                                      and "connect-refused" in s["reason"]], what=f"{name} is not proved")
     code, out, err = agent.cli("status")
     assert code == 3 and "0 of 2 pods verified" in tidy(out) and "connect-refused" in out, out
     code, out, err = agent.cli("status", "--output", "json")
     assert code == 3 and json.loads(out) and "0 of 2 pods verified" in one_line(err)
     code, out, err = agent.cli("check")
     assert code == 3 and "connect-refused" in tidy(out), out
-    assert agent.violations() == []
+    assert [v for v in agent.violations() if unix(v["opened"]) >= begin] == []
     assert agent.cli("violations")[0] == 0
     lab.echo_restore()
     agent.wait_state("pa", "verified")
@@ -255,7 +257,7 @@ def test_ordinary_user(agent):
     """Is told to be root, and nothing of root's rights that could not be given up."""
     copied = shutil.copy(agent_module.binary(), f"{agent.lab.dir}/egress-verifier")
     done = subprocess.run(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", copied, "check", "--config",
-                           agent.config_path], capture_output=True, text=True, timeout=60)
+                           agent.config_path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 3, done
     assert "CAP_SYS_ADMIN is missing" in done.stderr and "start it as root" in done.stderr
     assert "CAP_SETUID" not in done.stderr and "stays user root" not in done.stderr
@@ -276,7 +278,7 @@ def command(agent, *argv, before=()):
 
 
 def run(agent, *argv, before=()):
-    done = subprocess.run(command(agent, *argv, before=before), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(agent, *argv, before=before), capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -292,7 +294,7 @@ class Terminal:
                                       env={**kept, "TERM": "xterm-256color", **env}, start_new_session=True)
         os.close(slave)
 
-    def read(self, until=None, timeout=10):
+    def read(self, until=None, timeout=host.PATIENCE):
         """Reads until a pattern came (the text since the last time), or to the end."""
         deadline = time.monotonic() + timeout
         begin = len(self.text)
@@ -311,7 +313,7 @@ class Terminal:
             self.popen.send_signal(number)
         self.read()
         os.close(self.master)
-        return self.popen.wait(5)
+        return self.popen.wait(host.PATIENCE)
 
 
 ESCAPE = re.compile(r"\033\[[0-9;]*m")
@@ -345,9 +347,16 @@ def test_colour_on_a_terminal_only(agent, argv):
 def late(lab, agent):
     pod = lab.add_pod("late", sgc="blue", wg=False)
     agent.wait_violation("unprogrammed-pod", "late")
-    pod.tcp(ECHO1, TALK, 2, interval=0.002)
-    agent.wait_violation("gateway-bypass", "late")
     return pod
+
+
+@pytest.fixture
+def bypassing(agent, late):
+    """It sends until the test is over, so that its violation stays open."""
+    sender = late.traffic("tcp", ECHO1, TALK, "--forever", "--interval", "0.1")
+    agent.wait_violation("gateway-bypass", "late")
+    yield late
+    sender.kill()
 
 
 def test_watch_prints_again_and_ends_on_a_signal(lab, agent):
@@ -368,12 +377,12 @@ def test_watch_prints_again_and_ends_on_a_signal(lab, agent):
     terminal.read(r"2 of 2 pods verified(?s:.*)payments/pb")
     assert terminal.end(signal.SIGINT) in (-signal.SIGINT, 130, 0)
     piped.send_signal(signal.SIGINT)
-    _, err = piped.communicate(timeout=5)
+    _, err = piped.communicate(timeout=120)
     assert piped.returncode in (-signal.SIGINT, 130, 0) and err == ""
-    agent.wait(lambda: agent.violations(state="open") == [], 10)
+    agent.wait(lambda: agent.violations(state="open") == [])
 
 
-def test_open_violations(agent, late):
+def test_open_violations(agent, bypassing):
     for argv, wanted in [
             (["status"], r"\d open violations; 2 of 3 pods verified"),
             (["violations"], rf"gateway-bypass  payments/late  gateway blue\n  tcp {ECHO1} port {TALK} left by eth0"),
@@ -408,4 +417,4 @@ def test_check_sees_in_one_round_what_the_agent_sees(lab, agent, late):
     lab.edit_sgc("red", exclude=["192.0.2.11/32"])
     agent.start()
     agent.wait_state("pb", "verified")
-    agent.wait(lambda: "unprogrammed-pod" in open_kinds(agent, "late"), 5)
+    agent.wait(lambda: "unprogrammed-pod" in open_kinds(agent, "late"))

@@ -145,17 +145,17 @@ def test_profile_of_the_runtime_is_applied(agent):
 
 def test_observes(lab, agent):
     assert lab.pod("first").tcp(ECHO1, TALK, 3, interval=0.002)[0] == 0
-    flow = agent.wait(lambda: one_flow(agent, "first", destination=ECHO1, port=TALK, connections=3), 5)
+    flow = agent.wait(lambda: one_flow(agent, "first", destination=ECHO1, port=TALK, connections=3))
     assert (flow["path"], flow["interface"]) == ("gateway", "wg0")
     assert_observes(lab, agent, "first")
 
     def counted():
         metrics = agent.metrics()
         return metrics["egress_verifier_detection_seconds_count"] and metrics
-    metrics = agent.wait(counted, 5, "the violation is counted once it is kept")
+    metrics = agent.wait(counted, what="the violation is counted once it is kept")
     seconds = metrics["egress_verifier_detection_seconds_sum"] / metrics["egress_verifier_detection_seconds_count"]
     print(f"from the first offending packet to the violation {seconds * 1000:.0f} ms")
-    assert seconds < 0.5
+    assert seconds < 1
 
 
 def test_cni_configuration_is_followed(lab, agent):
@@ -164,9 +164,9 @@ def test_cni_configuration_is_followed(lab, agent):
         return agent.get("/v1/explain?pod=payments/first&to=192.0.2.200")["expected"]["path"]
     assert expected() == "gateway"
     lab.write_conflist([*layout.CNI_EXCLUDED, "192.0.2.200/32"])
-    agent.wait(lambda: expected() == "direct", 5, "the exception is known")
+    agent.wait(lambda: expected() == "direct", what="the exception is known")
     lab.write_conflist(layout.CNI_EXCLUDED)
-    agent.wait(lambda: expected() == "gateway", 5, "it is gone")
+    agent.wait(lambda: expected() == "gateway", what="it is gone")
     agent.wait_state("first", "verified")
 
 
@@ -174,10 +174,10 @@ def test_pod_of_the_hosts_network(lab, agent):
     """Its packets are told apart by its cgroup, which is found under the read-only hierarchy."""
     lab.add_pod("host", sgc="blue", host_network=True, annotate=False)
     try:
-        agent.wait(lambda: (agent.subject("host") or {}).get("flowsObserved"), 5, "observed")
+        agent.wait(lambda: (agent.subject("host") or {}).get("flowsObserved"), what="observed")
     finally:
         lab.delete_pod("host")
-    agent.wait(lambda: agent.subject("host") is None, 5, "gone")
+    agent.wait(lambda: agent.subject("host") is None, what="gone")
 
 
 def test_pod_that_comes_later(lab, agent):
@@ -190,7 +190,7 @@ def test_pod_that_comes_later(lab, agent):
     # As a CNI plugin does it, without MNT_DETACH: nothing in the container keeps the mount busy.
     host.run(["umount", lab.pod("late").netns_path])
     lab.delete_pod("late")
-    agent.wait(lambda: agent.subject("late") is None, 5, "late is gone")
+    agent.wait(lambda: agent.subject("late") is None, what="late is gone")
     host.wait_for(lambda: set(agent.mounted()) == set(before), "its namespace is unmounted here too")
     assert open_kinds(agent) == set()
 
@@ -209,7 +209,7 @@ def test_check_beside_it(lab, agent):
 def test_configuration_is_replaced(lab, agent):
     agent.write_config(policy={"pendingGrace": "4s"})
     agent.reload()
-    agent.wait(lambda: "configuration reloaded" in agent.log(), 5, "reloaded")
+    agent.wait(lambda: "configuration reloaded" in agent.log(), what="reloaded")
     agent.wait_state("first", "verified")
     agent.wait_state("second", "verified")
 
@@ -229,10 +229,10 @@ def assert_found_later(agent, pod):
     """What was done while nobody looked is told by the next agent, which took over the programs."""
     begin = time.time()
     agent.start().wait_ready()
-    found = agent.wait(lambda: agent.violations(kind="gateway-bypass", pod=pod), 5, "what was seen meanwhile")
+    found = [agent.wait_opened("gateway-bypass", pod, begin)]
     flow = found[0]["evidence"]["flows"][0]
     assert (flow["destination"], flow["port"], flow["interface"]) == (ECHO1, TALK, "eth0")
-    agent.wait(lambda: open_kinds(agent, pod) == set(), 15, "resolved")
+    agent.wait(lambda: open_kinds(agent, pod) == set(), what="resolved")
     agent.wait_state(pod, "verified")
     print(f"{pod}: taken over and verified after {time.time() - begin:.1f} s")
 
@@ -243,7 +243,7 @@ def test_stop_and_start(lab, agent):
     broker, worker, spool, pins = agent.broker(), agent.worker(), agent.spool(), agent.pins()
     begin = time.time()
     assert agent.stop() == 0
-    assert time.time() - begin < 2
+    assert time.time() - begin < 10  # of the 30 s that kubelet gives
     for pid in (broker, worker, spool):
         assert not os.path.exists(f"/proc/{pid}")
     assert pins and agent.pins() == pins
@@ -256,8 +256,8 @@ def test_one_process_dies(lab, agent, which):
     """The container ends with it, and says why."""
     pids, pins = {"broker": agent.broker(), "worker": agent.worker(), "spool": agent.spool()}, agent.pins()
     os.kill(pids[which], signal.SIGKILL)
-    code = agent.process.popen.wait(5)
-    host.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.values()), "all are gone", 2)
+    code = agent.process.popen.wait(host.PATIENCE)
+    host.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.values()), "all are gone")
     if which != "broker":
         said = {"worker": "the worker died", "spool": "the process of the spool died"}[which]
         assert code == 3 and said in agent.log()
@@ -317,7 +317,7 @@ def test_volume_of_a_config_map(lab, other):
         publish("second")
         mapped.wait_state("mapped", "verified")
         mapped.reload()
-        mapped.wait(lambda: "configuration reloaded" in mapped.log(), 5, "reloaded")
+        mapped.wait(lambda: "configuration reloaded" in mapped.log(), what="reloaded")
         mapped.wait_state("mapped", "verified")
         assert mapped.stop() == 0
     finally:
@@ -333,7 +333,7 @@ def test_profile_without_landlock(other):
     assert six.stop() == 0
     four = other(BROKER, NO_LANDLOCK, "four")
     four.start(wait=False)
-    assert four.process.popen.wait(10) == 3
+    assert four.process.popen.wait(host.PATIENCE) == 3
     assert "seccomp profile it was started with refuses Landlock" in four.log()
     assert "would keep it from root's files" in four.log()
 
@@ -342,7 +342,7 @@ def test_profile_without_setns(other):
     """As with a profile of one's own that was written for another program."""
     refused = other(BROKER + IDENTITY, ["setns"])
     refused.start()
-    assert "setns(2) is refused by the seccomp profile" in refused.log()
+    refused.wait(lambda: "setns(2) is refused by the seccomp profile" in refused.log(), what="it is said")
     code, out, err = refused.execute(container.PROGRAM, "check", "--config", f"{container.CONFIG_DIR}/config.yaml")
     assert code == 3 and "setns(2) is refused" in err, (out, err)
     assert refused.stop() == 0

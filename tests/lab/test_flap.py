@@ -13,6 +13,7 @@ INTERVAL = 0.25
 KIND = "egress-unreachable"
 FLAPS = 20
 QUIET = 1.0  # an interval, but a second at least
+BUSY = 2.0  # for which a machine that does other things as well may let a process wait
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def agent(lab):
     for pod in ("pa", "p2", "pb"):
         running.wait_state(pod, "verified")
     # A pod that the agent met less than the grace ago is not judged by what is missing.
-    running.wait(lambda: time.time() - unix(running.get("/v1/status")["started"]) > 4, 6)
+    running.wait(lambda: time.time() - unix(running.get("/v1/status")["started"]) > 4)
     return running
 
 
@@ -43,6 +44,7 @@ class Watch:
 
     def __init__(self, agent, pod):
         self.agent, self.pod, self.seen, self.over = agent, pod, [], threading.Event()
+        self.begin, self.problem = time.time(), None
         self.thread = threading.Thread(target=self._run)
 
     def __enter__(self):
@@ -54,14 +56,22 @@ class Watch:
         self.thread.join()
 
     def _run(self):
-        while not self.over.wait(0.02):
-            for v in self.agent.violations(pod=self.pod):
-                row = (v["id"], v["state"], v["count"], v["firstSeen"], v["lastSeen"])
-                if not self.seen or row not in [known for _, known in self.seen]:
-                    self.seen.append((time.time(), row))
+        try:
+            while not self.over.wait(0.02):
+                self._look()
+            self._look()  # what came since the last time
+        except Exception as error:  # of a thread nobody hears
+            self.problem = error
+
+    def _look(self):
+        for v in self.agent.violations(pod=self.pod):
+            row = (v["id"], v["state"], v["count"], v["firstSeen"], v["lastSeen"])
+            if unix(v["opened"]) >= self.begin and row not in [known for _, known in self.seen]:
+                self.seen.append((time.time(), row))
 
     def check(self):
         """Counts and times of one id never go back; a resolved one does not change."""
+        assert self.problem is None and not self.thread.is_alive(), self.problem
         ids = {row[0] for _, row in self.seen}
         for identity in ids:
             rows = [row for _, row in self.seen if row[0] == identity]
@@ -100,6 +110,11 @@ def flap(lab, period, flaps):
     return times
 
 
+def late(times, pause):
+    """How often a busy machine made the link stay up for clearly longer than was meant."""
+    return sum(down - up > 1.5 * pause for (_, up), (down, _) in zip(times, times[1:]))
+
+
 def changes(events, pod, since):
     """What happened to the pod, in order: [(time, "opened" or "resolved", id)]."""
     found = [(when, name, data["id"]) for name in ("opened", "resolved")
@@ -108,11 +123,14 @@ def changes(events, pod, since):
 
 
 def all_changes(agent, events, pod, since):
-    """The same once every opening has its end: an event comes a moment after the list shows it."""
+    """The same once everything is over: an event comes a moment after the list shows it."""
     def complete():
+        listed = [v for v in agent.violations(pod=pod) if unix(v["opened"]) >= since]
         found = changes(events, pod, since)
-        return found if found and len(found) % 2 == 0 else None
-    return agent.wait(complete, 5, f"the end of what was opened for {pod}")
+        over = all(v["state"] == "resolved" for v in listed)
+        return found if over and {identity for *_, identity in found} == {v["id"] for v in listed} and \
+            found and len(found) == 2 * len(listed) else None
+    return agent.wait(complete, what=f"the end of what was opened for {pod}")
 
 
 def alternate(found):
@@ -134,8 +152,8 @@ def test_flapping_link(lab, agent, events):
     before = agent.metrics()['egress_verifier_violations_total{kind="egress-unreachable",namespace="payments",'
                              'gateway="blue"}']
     with Watch(agent, "pa") as watch:
-        flap(lab, 1.0, FLAPS)
-        agent.wait(lambda: not agent.violations(state="open", pod="pa"), 10, "resolved", 0.05)
+        times = flap(lab, 1.0, FLAPS)
+        agent.wait(lambda: not agent.violations(state="open", pod="pa"), what="resolved", pause=0.05)
         agent.wait_state("pa", "verified")
     found = all_changes(agent, events, "pa", begin)
     rounds = FLAPS * 1.0 / INTERVAL
@@ -145,7 +163,7 @@ def test_flapping_link(lab, agent, events):
     opened = [identity for _, name, identity in found if name == "opened"]
     # The quiet time is a second, as long as a flap: what flaps that fast stays one.
     only_when_quiet(events, "pa", begin)
-    assert len(opened) <= FLAPS // 4
+    assert len(opened) <= FLAPS // 4 + late(times, 0.5)
     assert len(set(opened)) == len(opened)
     assert watch.check() == set(opened)
     after = agent.metrics()['egress_verifier_violations_total{kind="egress-unreachable",namespace="payments",'
@@ -162,8 +180,9 @@ def test_real_outages_are_told_one_by_one(lab, agent, events):
             down = time.time()
             drop(lab, True)
             came, data = events.wait("violation.opened", KIND, "pa", down)
-            assert came - down <= 5 * INTERVAL
-            agent.wait(lambda: agent.violations(state="open", pod="pa")[0]["count"] >= 6, 5, "a count of 6")
+            # Two rounds without any answer, the node's between them, and what a busy machine makes of that.
+            assert unix(data["opened"]) - down <= 5 * INTERVAL + BUSY
+            agent.wait(lambda: agent.violations(state="open", pod="pa")[0]["count"] >= 6, what="a count of 6")
             drop(lab, False)
             up = time.time()
             ended, end = events.wait("violation.resolved", KIND, "pa", down)
@@ -171,7 +190,7 @@ def test_real_outages_are_told_one_by_one(lab, agent, events):
             outages.append((data["id"], came - down, ended - up))
             assert end["id"] == data["id"] and end["count"] >= 6
             # From the first round without an answer, which may have been asked before, and late for reasons of its own.
-            assert down - INTERVAL - 0.3 <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + 0.5
+            assert down - INTERVAL - BUSY <= unix(end["firstSeen"]) <= unix(end["lastSeen"]) <= up + BUSY
     print("outages: told after, ended after: " + ", ".join(f"{a:.2f} {b:.2f} s" for _, a, b in outages))
     found = all_changes(agent, events, "pa", begin)
     alternate(found)
@@ -181,22 +200,25 @@ def test_real_outages_are_told_one_by_one(lab, agent, events):
 
 
 def test_wrong_address_that_comes_and_goes(lab, agent, events):
-    """SNAT wrong for half a second, right for half a second: opens at once, and does not end in between."""
+    """SNAT wrong for half a second, right for about as long: opens at once, and ends only when it was right long enough."""
     begin, kind, flaps = time.time(), "wrong-source-address", 10
     with Watch(agent, "p2") as watch:
-        start = time.monotonic()
-        for number in range(flaps):
-            at(start, number)
+        times = []
+        for _ in range(flaps):
             lab.snat_wrong_address("blue")
-            at(start, number + 0.5)
+            down = time.time()
+            at(time.monotonic(), 0.5)
+            times.append((down, time.time()))
             lab.repair_snat("blue")
+            at(time.monotonic(), 0.4)
         for pod in ("pa", "p2"):
-            agent.wait(lambda: not agent.violations(state="open", pod=pod), 10, "resolved", 0.05)
+            agent.wait(lambda: not agent.violations(state="open", pod=pod), what="resolved", pause=0.05)
             agent.wait_state(pod, "verified")
             found = all_changes(agent, events, pod, begin)
             alternate(found)
             only_when_quiet(events, pod, begin)
-            assert 1 <= len(found) // 2 < flaps, found
+            # What was laid and repaired in between took its time, too.
+            assert 1 <= len(found) // 2 < flaps + late(times, 0.6), found
             kinds = {data["kind"] for _, data in events.of("violation.opened", None, pod, begin)}
             assert kinds == {kind}
     watch.check()

@@ -57,16 +57,16 @@ def test_clean_after_kill(lab):
 
 def test_command_line(lab):
     program = [sys.executable, f"{FOLDER}/lab.py"]
-    number = subprocess.run([*program, "up"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    number = subprocess.run([*program, "up"], capture_output=True, text=True, check=True, timeout=120).stdout.strip()
     try:
         assert int(number) not in lab_module.clean()
         seen = subprocess.run([*program, "exec", number, "pa", "--", "curl", "-sS", "-m", "5", "http://echo1.lab/"],
-                              capture_output=True, text=True, check=False, timeout=30)
+                              capture_output=True, text=True, check=False, timeout=120)
         assert seen.stdout.strip() == "203.0.113.68", seen.stderr
-        status = subprocess.run([*program, "status"], capture_output=True, text=True, check=True, timeout=30).stdout
+        status = subprocess.run([*program, "status"], capture_output=True, text=True, check=True, timeout=120).stdout
         assert f"{number} stays:" in status and f"{lab.number} lives:" in status
     finally:
-        subprocess.run([*program, "down", number], check=True, timeout=30)
+        subprocess.run([*program, "down", number], check=True, timeout=120)
     assert leftovers(int(number)) == []
 
 
@@ -74,7 +74,7 @@ def test_shell():
     """Has the product within reach, ends as its shell ends, and knows which places there are."""
     def shell(*place, stdin=""):
         return subprocess.run([sys.executable, f"{FOLDER}/lab.py", "shell", *place], input=stdin,
-                              capture_output=True, text=True, check=False, timeout=60)
+                              capture_output=True, text=True, check=False, timeout=120)
     done = shell(stdin="command -v egress-verifier; exit 5\n")
     assert done.returncode == 5 and done.stdout.splitlines()[-1] == agent_module.binary(), done
     assert "try: egress-verifier check --config " in done.stdout

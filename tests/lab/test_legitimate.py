@@ -9,7 +9,7 @@ from lab import Lab
 from parts import agent as agent_module
 from parts import host, layout
 from parts.pod import TRAFFIC
-from parts.witness import Events, Leaving, one_flow, open_kinds, round_after, unix, wait_counted
+from parts.witness import (Events, Leaving, Waiting, check_detected, one_flow, open_kinds, round_after, unix, wait_counted)
 
 ECHO1, ECHO2, ECHO3 = layout.ECHOES.values()
 TALK = layout.TCP_TALK_PORT
@@ -79,7 +79,7 @@ def wait_flow(agent, pod, packets=1, **fields):
     def there():
         flow = one_flow(agent, pod, **fields)
         return flow if flow and flow["packets"] >= packets else None
-    return agent.wait(there, 5, f"{pod}: a flow {fields}, flows are {agent.flows(pod)}", 0.05)
+    return agent.wait(there, what=f"{pod}: a flow {fields}, flows are {agent.flows(pod)}", pause=0.05)
 
 
 # From outside
@@ -155,7 +155,7 @@ def test_own_flow_to_an_excluded_address_is_direct_although_marked(lab, agent):
         assert wait_flow(agent, "open", 2, destination=ECHO3, protocol=protocol)["path"] == "direct"
     # The platform gives it the cluster's outbound address, and the agent does not call that wrong.
     assert pod.curl(f"http://{ECHO3}/") == layout.OUTBOUND_IP
-    assert agent.subject("open")["state"] == "verified"
+    agent.wait_state("open", "verified")
     assert_no_accusation(agent)
 
 
@@ -186,12 +186,12 @@ def test_azure_networking_is_direct_and_its_list_goes_by_the_gateway(lab, agent)
     pb = lab.pod("pb")
     _, lines = pb.tcp(ECHO1, TALK, 4, interval=0.002)
     assert all(layout.OUTBOUND_IP in line for line in lines)
-    flow = wait_flow(agent, "pb", destination=ECHO1, port=TALK)
-    assert (flow["path"], flow["interface"], flow["connections"]) == ("direct", "eth0", 4)
+    flow = wait_flow(agent, "pb", destination=ECHO1, port=TALK, connections=4)
+    assert (flow["path"], flow["interface"]) == ("direct", "eth0")
     _, lines = pb.tcp(ECHO2, TALK, 4, interval=0.002)
     assert all(lab.sgc("red").public(lab.fabric.active) in line for line in lines)
-    flow = wait_flow(agent, "pb", destination=ECHO2, port=TALK)
-    assert (flow["path"], flow["interface"], flow["connections"]) == ("gateway", "wg0", 4)
+    flow = wait_flow(agent, "pb", destination=ECHO2, port=TALK, connections=4)
+    assert (flow["path"], flow["interface"]) == ("gateway", "wg0")
     subject = agent.wait_state("pb", "verified")
     assert subject["observed"]["address"] == lab.sgc("red").public(lab.fabric.active)
     assert_no_accusation(agent)
@@ -223,7 +223,7 @@ def test_everything_legitimate_at_once(lab, agent, events):
         running.append(outside(lab, "udp", ip, 8089, "--count", MANY, "--interval", "0.003"))
         running.append(lab.start("world", ["ping", "-n", "-q", "-c", str(MANY), "-i", "0.005", "-I", ECHO1, ip], log=False))
     for process in running:
-        assert process.wait(90) == 0, (process.name, process.lines[-3:])
+        assert process.wait(300) == 0, (process.name, process.lines[-3:])
     for server in sum(servers, ()):
         server.kill()
 
@@ -232,7 +232,7 @@ def test_everything_legitimate_at_once(lab, agent, events):
                for f in agent.items("/v1/flows")}
         return now if all(key in now and now[key]["connections"] - flows.get(key, 0) == number
                           for key, (_, number) in expected.items()) else None
-    now = agent.wait(counted, 5, f"{expected}")
+    now = agent.wait(counted, what=f"{expected}")
     for key, (path, _) in expected.items():
         assert now[key]["path"] == path, now[key]
     assert {"gateway", "direct", "cluster", "reply"} == {flow["path"] for flow in now.values()}
@@ -241,6 +241,7 @@ def test_everything_legitimate_at_once(lab, agent, events):
         assert agent.wait_state(name, "verified")["violations"] == []
     assert_no_accusation(agent)
     assert {agent_module.pod_of(data) for _, data in events.of("violation.opened", since=begin)} <= {"bare"}
+    assert {agent_module.pod_of(v) for v in agent.violations() if unix(v["opened"]) >= begin} <= {"bare"}
     status = agent.get("/v1/status")
     assert {what: number for what, number in status["lost"].items() if number} == {}
     print(f"{time.time() - begin:.1f} s, {sum(number for _, number in expected.values())} TCP connections, "
@@ -251,40 +252,40 @@ def test_everything_legitimate_at_once(lab, agent, events):
 
 
 def test_azure_networking_pod_moved_into_the_tunnel_is_unexpected(lab, agent, events):
-    begin = time.time()
+    begin, waiting = time.time(), Waiting(agent)
     generator = lab.pod("pb").traffic("tcp", ECHO1, TALK, "--forever", "--interval", "0.02", "--timeout", "1")
     generator.wait_line(" ok")
     try:
         lab.move_default_route("pb", "wg0")
         came, data = events.wait("violation.opened", "unexpected-gateway", "pb", begin)
-        assert came - unix(data["firstSeen"]) <= 0.1
+        check_detected(waiting, came, data)
         assert "azureNetworking" in data["reason"] or "outside the listed CIDRs" in data["reason"]
         # While the connection that the move cut off waits for its time-out, the echoes may be the first to tell.
         flows = agent.wait(lambda: [v["evidence"]["flows"] for v in agent.violations(pod="pb", kind="unexpected-gateway")
-                                    if v["id"] == data["id"] and v["evidence"]["flows"]], 3, "the flows are evidence")[0]
+                                    if v["id"] == data["id"] and v["evidence"]["flows"]], what="the flows are evidence")[0]
         assert [(f["destination"], f["port"], f["interface"], f["path"]) for f in flows] == [(ECHO1, TALK, "wg0", "gateway")]
         assert "gateway-bypass" not in open_kinds(agent, "pb")
     finally:
         lab.move_default_route("pb", "eth0")
         generator.kill()
-    events.wait("violation.resolved", "unexpected-gateway", "pb", begin, 15)
-    agent.wait(lambda: open_kinds(agent, "pb") == set(), 15, "pb: all resolved")
+    events.wait("violation.resolved", "unexpected-gateway", "pb", begin)
+    agent.wait(lambda: open_kinds(agent, "pb") == set(), what="pb: all resolved")
     agent.wait_state("pb", "verified")
     assert len(events.of("violation.opened", "unexpected-gateway", "pb", begin)) == 1
 
 
 def test_azure_networking_list_that_misses_its_route_bypasses(lab, agent, events):
-    begin, pb = time.time(), lab.pod("pb")
+    begin, pb, waiting = time.time(), lab.pod("pb"), Waiting(agent)
     host.ip(pb.net, "route", "del", f"{ECHO2}/32")
     try:
         _, lines = pb.tcp(ECHO2, TALK, 3, interval=0.002)
         assert all(layout.OUTBOUND_IP in line for line in lines)
         came, data = events.wait("violation.opened", "gateway-bypass", "pb", begin)
-        assert came - unix(data["firstSeen"]) <= 0.1
+        check_detected(waiting, came, data)
         assert [(f["destination"], f["interface"]) for f in data["evidence"]["flows"]] == [(ECHO2, "eth0")]
     finally:
         host.ip(pb.net, "route", "add", f"{ECHO2}/32", "via", "inet6", "fe80::1", "dev", "wg0")
-    agent.wait(lambda: open_kinds(agent, "pb") == set(), 15, "pb: all resolved")
+    agent.wait(lambda: open_kinds(agent, "pb") == set(), what="pb: all resolved")
     agent.wait_state("pb", "verified")
 
 
@@ -292,36 +293,42 @@ def test_pod_without_gateway_is_judged_only_when_the_policy_requires_one(lab, ag
     pc, begin = lab.pod("pc"), time.time()
     assert agent.subject("pc") is None
     assert pc.tcp(ECHO1, TALK, 3)[0] == 0
+    # A later flow of another pod is known, and so would be this one.
+    assert lab.pod("open").tcp(ECHO1, 443, 1)[0] == 0
+    wait_flow(agent, "open", destination=ECHO1, port=443, connections=1)
     assert not [f for f in agent.items("/v1/flows") if not f["subject"] or f["subject"]["pod"] == "pc"]
     assert not any(lab.pod("pc").uid in pin for pin in agent.pins())
 
     agent.write_config(policy={"requireGateway": [{"namespace": layout.NAMESPACE, "podSelector": {"app": "pc"}}]})
     agent.reload()
-    subject = agent.wait(lambda: agent.subject("pc"), 5, "pc is a subject")
+    subject = agent.wait(lambda: agent.subject("pc"), what="pc is a subject")
     assert subject["gateway"] is None
-    agent.wait(lambda: agent.subject("pc")["flowsObserved"], 5, "pc is observed")
+    agent.wait(lambda: agent.subject("pc")["flowsObserved"], what="pc is observed")
     for address, port in PLATFORM:
         assert pc.tcp(address, port, 2, interval=0.002)[0] == 0
-        flow = wait_flow(agent, "pc", destination=address, port=port)
-        assert (flow["path"], flow["offending"], flow["connections"]) == ("cluster", False, 2)
+        flow = wait_flow(agent, "pc", destination=address, port=port, connections=2)
+        assert (flow["path"], flow["offending"]) == ("cluster", False)
     assert agent.violations(pod="pc", kind="ungoverned-egress") == []
 
-    leaves = time.time()
+    leaves, waiting = time.time(), Waiting(agent)
     assert pc.tcp(ECHO1, TALK, 3, interval=0.002)[0] == 0
     came, data = events.wait("violation.opened", "ungoverned-egress", "pc", begin)
-    assert leaves <= unix(data["firstSeen"]) <= came <= unix(data["firstSeen"]) + 0.1
+    assert leaves <= unix(data["firstSeen"])
+    check_detected(waiting, came, data)
     assert data["gateway"] is None
     assert re.search(f"tcp {ECHO1} port {TALK} left by eth0, and the pod has no gateway", data["reason"])
-    found = agent.wait(lambda: [v for v in agent.violations(kind="ungoverned-egress", state="open")
-                                if v["count"] == 3], 3, "a count of 3")
+    found = agent.wait(lambda: [v for v in agent.violations(kind="ungoverned-egress") if v["count"] == 3],
+                       what="a count of 3")
     assert [(f["destination"], f["port"], f["protocol"], f["interface"], f["connections"])
             for f in found[0]["evidence"]["flows"]] == [(ECHO1, TALK, "tcp", "eth0", 3)]
-    assert agent.subject("pc")["state"] == "violated"
     # It ends by itself.
-    events.wait("violation.resolved", "ungoverned-egress", "pc", begin, 10)
+    events.wait("violation.resolved", "ungoverned-egress", "pc", begin)
+    events.wait("subject.state_changed", pod="pc", since=leaves)
+    states = [data["state"] for _, data in events.of("subject.state_changed", pod="pc", since=leaves)]
+    assert states[0] == "violated", states
 
     agent.write_config(policy={"requireGateway": []})
     agent.reload()
-    agent.wait(lambda: agent.subject("pc") is None, 5, "pc is no subject")
-    agent.wait(lambda: not any(lab.pod("pc").uid in pin for pin in agent.pins()), 5, "its pins are gone")
+    agent.wait(lambda: agent.subject("pc") is None, what="pc is no subject")
+    agent.wait(lambda: not any(lab.pod("pc").uid in pin for pin in agent.pins()), what="its pins are gone")
     assert open_kinds(agent) <= EXPECTED["bare"]

@@ -10,7 +10,7 @@ from lab import Lab
 from parts import agent as agent_module
 from parts import host, layout
 from parts.platform import wait_tcp
-from parts.witness import Events, open_kinds, round_after, unix
+from parts.witness import BUSY, TOLD, Events, open_kinds, round_after, unix
 
 INTERVAL = 0.5
 PRIVATE_ECHO = "10.77.0.1"  # a server in a network of the customer's own, behind the gateway as all else
@@ -30,7 +30,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def agent(lab):
-    running = lab.agent(start=False, probe={"interval": "500ms", "timeout": "400ms"})
+    running = lab.agent(start=False, probe={"interval": "500ms", "timeout": "1s"})
     echoes = running.config["probe"]["echoes"] + [{"name": "inside", "url": f"http://{PRIVATE_ECHO}:8080/"}]
     running.write_config(probe={"echoes": echoes})
     running.start().wait_ready()
@@ -76,14 +76,17 @@ def recomputed(lab, evidence):
 
 
 def check_opened(lab, agent, events, begin, pods, expected, intervals=2):
-    """Each pod's violation: in time, its contents, and what the subject says. Answers the ids."""
+    """Each pod's violation: in time, its contents, and what the subject says. Answers the ids. Called when the fault is
+    complete, which on a busy machine takes a while from its begin."""
     address, attribution, name = expected
+    complete = time.time()
     ids = {}
     for pod in pods:
         came, data = events.wait("violation.opened", "wrong-source-address", pod, begin)
         print(f"{pod}: {attribution}: from the fault to the event {came - begin:.2f} s, "
               f"{(came - begin) / INTERVAL:.1f} intervals")
-        assert came - begin <= intervals * INTERVAL
+        assert unix(data["opened"]) - complete <= intervals * INTERVAL + BUSY
+        assert came - unix(data["opened"]) <= TOLD + BUSY
         assert begin - 0.01 <= unix(data["firstSeen"]) <= unix(data["opened"]) <= came
         ids[pod] = data["id"]
         found = agent.wait_violation("wrong-source-address", pod)
@@ -93,18 +96,22 @@ def check_opened(lab, agent, events, begin, pods, expected, intervals=2):
         assert recomputed(lab, evidence) == expected
         assert (evidence["observed"], evidence["attribution"], evidence["attributedTo"]) == expected
         assert evidence["rounds"] == found["count"] >= 1
-        subject = round_after(agent, pod, time.time())
+        since = time.time()
+
+        def shown():
+            subject = round_after(agent, pod, since)
+            seen = subject["observed"]
+            return subject if (seen["address"], seen["attribution"], seen["attributedTo"]) == expected else None
+        subject = agent.wait(shown, what=f"{pod}: {expected} is what was observed")
         assert subject["state"] == "violated" and address in subject["reason"]
         assert [v["id"] for v in subject["violations"] if v["kind"] == "wrong-source-address"] == [found["id"]]
-        observed = subject["observed"]
-        assert (observed["address"], observed["attribution"], observed["attributedTo"]) == expected
     return ids
 
 
 def check_resolved(agent, events, begin, ids):
     """By itself, once, under the same id; everybody else never noticed."""
     for pod, identity in ids.items():
-        events.wait("violation.resolved", "wrong-source-address", pod, begin, 10)
+        events.wait("violation.resolved", "wrong-source-address", pod, begin)
         subject = agent.wait_state(pod, "verified")
         assert subject["observed"]["attribution"] == "expected" and subject["violations"] == []
         for change in ("violation.opened", "violation.resolved"):
@@ -167,7 +174,7 @@ def test_missing_rule_whose_answers_do_not_come_back(lab, agent, events):
         assert open_kinds(agent, pod) == {"egress-unreachable"}
     lab.repair_snat("blue")
     for pod in BLUE:
-        events.wait("violation.resolved", "egress-unreachable", pod, begin, 10)
+        events.wait("violation.resolved", "egress-unreachable", pod, begin)
         agent.wait_state(pod, "verified")
     assert {data["kind"] for _, data in events.of("violation.opened", None, None, begin)} == {"egress-unreachable"}
     assert {agent_module.pod_of(d) for _, d in events.of("violation.opened", None, None, begin)} == set(BLUE)
@@ -190,12 +197,13 @@ def test_private_gateway_left_by_the_node(lab, agent, events):
 
 
 def test_another_member_of_the_prefix_is_right(lab, agent, events):
+    round_after(agent, "pa", time.time())  # the next one is half a second away, so that no question is on its way
     begin = time.time()
     lab.balance("gw2", pod="pa", fresh=True)
 
     def moved():
         return agent.subject("pa")["observed"]["address"] == lab.sgc("blue").public("gw2")
-    agent.wait(moved, 5, "pa seen by gw2's address")
+    agent.wait(moved, what="pa seen by gw2's address")
     for _ in range(3):
         subject = round_after(agent, "pa", time.time())
         assert subject["state"] == "verified" and moved()

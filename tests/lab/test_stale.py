@@ -124,7 +124,7 @@ def edited(lab, agent):
     """Every pod was well, then everything was edited at once; when that was."""
     for name, case in CASES.items():
         if not case.early and case.mode == STATIC:
-            agent.wait_state(name, "verified", 20)
+            agent.wait_state(name, "verified")
     assert not {"stale-routes"} & {v["kind"] for v in agent.violations() if not CASES[v["subject"]["pod"]].early}
     moment = time.time()
     edit(lab, CASES)
@@ -154,7 +154,7 @@ def test_stale(lab, agent, edited, name):
     assert case.remedy in violation["remedy"]
     # It began when somebody edited, not when the pod or the agent did.
     if not case.early:
-        assert edited - 0.01 <= unix(violation["firstSeen"]) <= unix(violation["opened"]) <= edited + 3
+        assert edited - 0.01 <= unix(violation["firstSeen"]) <= unix(violation["opened"]) <= edited + 10
     assert agent.subject(name)["state"] == "violated"
     assert open_kinds(agent, name) - case.kinds == {"stale-routes"}
 
@@ -205,12 +205,13 @@ def test_packets_are_judged_by_the_new_mode(lab, agent, edited):
     """Both of these left by wg0 as the routes say: right for the one, wrong for the other."""
     assert lab.pod("to-azure").tcp(ECHO1, layout.TCP_TALK_PORT, 3, interval=0.002)[0] == 0
     assert lab.pod("pa").tcp(ECHO1, layout.TCP_TALK_PORT, 3, interval=0.002)[0] == 0
-    found = agent.wait_violation("unexpected-gateway", "to-azure")
+    # The echoes may have told before there were flows.
+    found = agent.wait_opened("unexpected-gateway", "to-azure", edited, lambda v: v["evidence"]["flows"])
     assert [(f["destination"], f["interface"]) for f in found["evidence"]["flows"]] == [(ECHO1, "wg0")]
-    flow = agent.wait(lambda: one_flow(agent, "pa", destination=ECHO1, port=layout.TCP_TALK_PORT), 5)
+    flow = agent.wait(lambda: one_flow(agent, "pa", destination=ECHO1, port=layout.TCP_TALK_PORT))
     assert (flow["path"], flow["offending"]) == ("gateway", False)
     assert lab.pod("to-static").tcp(ECHO1, layout.TCP_TALK_PORT, 3, interval=0.002)[0] == 0
-    found = agent.wait_violation("gateway-bypass", "to-static")
+    found = agent.wait_opened("gateway-bypass", "to-static", edited)
     assert [(f["destination"], f["interface"]) for f in found["evidence"]["flows"]] == [(ECHO1, "eth0")]
 
 
@@ -224,15 +225,15 @@ def test_repaired_routes_resolve_it_while_the_edit_stays(lab, agent, edited):
     host.ip(lab.pod("wider").net, "-4", "route", "add", "198.18.0.0/15", *via)
     host.ip(lab.pod("narrower").net, "-4", "route", "del", "198.18.0.0/15")
     for name in ("wider",):
-        done = agent.wait_violation("stale-routes", name, "resolved", 15)
+        done = agent.wait_violation("stale-routes", name, "resolved")
         assert done["id"] == opened["id"] and done["resolved"] > done["opened"]
         assert agent.wait_state(name, "verified")["violations"] == []
     # The route is gone, but the half of it that is still excluded has none now.
     wanted = excluded("198.18.0.0/16", "198.18.0.0")
-    agent.wait(lambda: agent.violations(kind="stale-routes", state="open", pod="narrower")[0]["reason"] == wanted, 10,
-               "the other difference")
+    agent.wait(lambda: agent.violations(kind="stale-routes", state="open", pod="narrower")[0]["reason"] == wanted,
+               what="the other difference")
     host.ip(lab.pod("narrower").net, "-4", "route", "add", "198.18.0.0/16", *via)
-    agent.wait_violation("stale-routes", "narrower", "resolved", 15)
+    agent.wait_violation("stale-routes", "narrower", "resolved")
     assert len(agent.violations(kind="stale-routes", pod="narrower")) == 1
 
 
@@ -240,8 +241,8 @@ def test_repaired_objects_resolve_it(lab, agent, edited):
     names = [name for name in CASES if name not in ("wider", "narrower")]
     edit(lab, names, back=True)
     for name in STALE:
-        agent.wait_violation("stale-routes", name, "resolved", 15)
-    agent.wait(lambda: agent.violations(state="open") == [], 20, "all resolved")
+        agent.wait_violation("stale-routes", name, "resolved")
+    agent.wait(lambda: agent.violations(state="open") == [], what="all resolved")
     for name in names:
         if CASES[name].mode == STATIC:
             assert agent.wait_state(name, "verified")["violations"] == []
@@ -261,7 +262,7 @@ def wait_stale(agent, names, reason):
 
 
 def wait_sound(agent):
-    agent.wait(lambda: agent.violations(state="open") == [], 20, "all resolved")
+    agent.wait(lambda: agent.violations(state="open") == [], what="all resolved")
 
 
 def test_cidr_added_to_the_node(lab, agent, edited):
@@ -291,7 +292,7 @@ def test_unreadable_configuration_of_the_node_accuses_nobody(lab, agent, edited)
     found = agent.wait_violation("stale-routes", "added")
     assert found["reason"] == CASES["added"].reason
     agent.wait(lambda: not agent.violations(kind="stale-routes", state="open", pod="added")[0]["evidence"]
-               ["cniConfigurationKnown"], 5, "the configuration is not known")
+               ["cniConfigurationKnown"], what="the configuration is not known")
     # Its CIDR is not on anybody's list now, and no pod is accused of its route.
     since = time.time()
     for name in STATIC_PODS:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import datetime
 import http.client
 import json
 import os
@@ -38,7 +39,14 @@ def merge(base, changes):
 def pod_of(item):
     """Name of the pod that a violation or flow is about."""
     subject = item.get("subject", item)
+    if subject is None:  # the node's own
+        return None
     return subject.split("/")[-1] if isinstance(subject, str) else subject.get("pod")
+
+
+def unix(text):
+    """Unix time of a time as the agent writes it."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def children(pid):
@@ -103,7 +111,7 @@ class Agent:
         return host.Process([*self.launcher, binary(), *argv], cgroup=cgroup, net=self.node.net, mount_pid=self.node.holder.pid,
                             log=log, name=argv[0], env=self.env)
 
-    def start(self, wait=True, timeout=10):
+    def start(self, wait=True, timeout=host.PATIENCE):
         """Starts it; with `wait`, returns when its endpoint answers at all."""
         self.process = self._spawn(["agent", "--config", self.config_path], self.cgroup, self.log_path)
         self.lab.processes.append(self.process)
@@ -111,7 +119,7 @@ class Agent:
             self.wait_endpoint(timeout)
         return self
 
-    def wait_endpoint(self, timeout=10):
+    def wait_endpoint(self, timeout=host.PATIENCE):
         def answers():
             if not self.process.alive():
                 raise host.LabError(f"the agent ended with {self.process.popen.returncode}:\n{self.log()[-2000:]}")
@@ -122,12 +130,12 @@ class Agent:
                 return False
         host.wait_for(answers, "the agent's endpoint", timeout, 0.005)
 
-    def wait_ready(self, timeout=10):
+    def wait_ready(self, timeout=host.PATIENCE):
         self.wait(lambda: self.request("GET", "/readyz")[0] == 200, timeout, "ready")
 
     # Endpoint
 
-    def request(self, method, path, timeout=5, headers=None):
+    def request(self, method, path, timeout=20, headers=None):
         """(status, headers, body as bytes)."""
         connection = UnixConnection(self.socket, timeout)
         try:
@@ -184,7 +192,7 @@ class Agent:
         text = "&".join(f"{key}={value}" for key, value in query.items())
         return self.items("/v1/flows" + (f"?{text}" if text else ""))
 
-    def wait(self, condition, timeout=10, what="condition", pause=0.01):
+    def wait(self, condition, timeout=host.PATIENCE, what="condition", pause=0.01):
         """Polls until condition() is true and returns what it gave; on timeout says what the agent thinks."""
         deadline, problem = time.monotonic() + timeout, None
         while time.monotonic() < deadline:
@@ -194,22 +202,29 @@ class Agent:
                     return value
             except TimeoutError as error:
                 problem = f"{error}; the agent is in {self.kernel_stack()}"
-            except (OSError, KeyError, host.LabError) as error:
-                problem = error
+            # What the condition looks for inside may not be there yet: no item, no subject.
+            except (OSError, LookupError, TypeError, host.LabError) as error:
+                problem = repr(error)
             if not self.process.alive():
                 raise host.LabError(f"the agent ended with {self.process.popen.returncode}:\n{self.log()[-2000:]}")
             time.sleep(pause)
         raise host.LabError(f"not within {timeout} s: {what} (last error: {problem})\n{self.describe()}")
 
-    def wait_state(self, pod, state, timeout=10, namespace=layout.NAMESPACE):
+    def wait_state(self, pod, state, timeout=host.PATIENCE, namespace=layout.NAMESPACE):
         def reached():
             subject = self.subject(pod, namespace)
             return subject if subject and subject["state"] == state else None
         return self.wait(reached, timeout, f"{namespace}/{pod} {state}")
 
-    def wait_violation(self, kind, pod=None, state="open", timeout=10):
+    def wait_violation(self, kind, pod=None, state="open", timeout=host.PATIENCE):
         return self.wait(lambda: self.violations(kind=kind, state=state, pod=pod), timeout,
                          f"{state} {kind} {pod or ''}")[0]
+
+    def wait_opened(self, kind, pod, since, enough=lambda violation: True):
+        """A violation that was opened since then and is `enough`, open or not: what rests on packets ends soon after them."""
+        def opened():
+            return [v for v in self.violations(kind=kind, pod=pod) if unix(v["opened"]) >= since and enough(v)]
+        return self.wait(opened, what=f"{kind} {pod} opened since {since}")[0]
 
     def describe(self):
         """What to print when a test fails."""
@@ -221,7 +236,7 @@ class Agent:
                 text.append(f"{path}: {error}")
         return "\n".join([*text, "log:", self.log()[-2000:]])
 
-    def events(self, timeout=10):
+    def events(self, timeout=host.PATIENCE):
         """Server-sent events as they come: (event, data). Ends, with OSError, when none comes in time."""
         connection = UnixConnection(self.socket, timeout)
         try:
@@ -242,7 +257,7 @@ class Agent:
 
     # Commands
 
-    def cli(self, *args, timeout=60, stdin=None):
+    def cli(self, *args, timeout=120, stdin=None):
         """(exit status, standard output, standard error) of `egress-verifier ARGS…` on the node.
 
         Commands that ask a running agent get its --address; check gets --config.
@@ -276,13 +291,20 @@ class Agent:
     def reload(self):
         self.process.signal(signal.SIGHUP)
 
-    def stop(self, timeout=10):
+    def stop(self, timeout=host.PATIENCE):
         """SIGTERM; the exit status."""
         return self.process.stop(timeout)
 
     def kill(self):
         """SIGKILL."""
         return self.process.kill()
+
+    def crash(self):
+        """SIGKILL, and as a container ends: the process of the spool has kept what it was told and is gone as well, so
+        that the next agent finds the spool free. The exit status."""
+        code = self.kill()
+        host.wait_for(lambda: not host.cgroup_pids(self.cgroup), "nothing of the agent is left")
+        return code
 
     def log(self):
         try:

@@ -161,7 +161,7 @@ class Container(agent_module.Agent):
         return host.Process(self._runtime("run", "--bundle", self.dir, "--pid-file", self.pid_path, self.id),
                             cgroup=cgroup, mount_pid=self.node.holder.pid, log=log, name=argv[0])
 
-    def start(self, wait=True, timeout=10):
+    def start(self, wait=True, timeout=host.PATIENCE):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.pid_path)
         super().start(wait=False)
@@ -182,7 +182,7 @@ class Container(agent_module.Agent):
     def reload(self):
         self.signal("HUP")
 
-    def stop(self, timeout=10):
+    def stop(self, timeout=host.PATIENCE):
         """SIGTERM; the exit status, as the runtime passes it on."""
         self.signal("TERM")
         try:
@@ -192,13 +192,13 @@ class Container(agent_module.Agent):
 
     def kill(self):
         self.signal("KILL")
-        return self.process.popen.wait(5)
+        return self.process.popen.wait(host.PATIENCE)
 
     def delete(self):
         """Whatever is left of it."""
         host.run(self._there("delete", "--force", self.id), check=False)
 
-    def execute(self, *argv, timeout=60):
+    def execute(self, *argv, timeout=120):
         """(exit status, standard output, standard error) of a command inside, as `kubectl exec` does it."""
         join = ["/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', f"{self.lab.cgroup}/infra"]
         done = subprocess.run([*join, *self._there("exec", self.id, *argv)], stdin=subprocess.DEVNULL,

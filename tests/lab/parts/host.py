@@ -20,6 +20,8 @@ NETNS_DIR = "/run/netns"
 CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
 MS_BIND, MS_SHARED = 4096, 1 << 20
+# For how long what must come is waited for. It measures nothing: a machine that is busy is no failure.
+PATIENCE = 60
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -28,7 +30,7 @@ class LabError(Exception):
     """The lab, not the product, is at fault."""
 
 
-def run(argv, *, stdin=None, check=True, timeout=30, env=None):
+def run(argv, *, stdin=None, check=True, timeout=PATIENCE, env=None):
     """Runs a command to its end and returns its standard output."""
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, env=env)
     if check and done.returncode:
@@ -36,7 +38,7 @@ def run(argv, *, stdin=None, check=True, timeout=30, env=None):
     return done.stdout
 
 
-def wait_for(condition, what, timeout=5.0, pause=0.003):
+def wait_for(condition, what, timeout=PATIENCE, pause=0.003):
     """Waits until condition() is true; what it returned. There is no event to wait for, so it asks."""
     deadline = time.monotonic() + timeout
     while True:
@@ -155,7 +157,7 @@ def cgroup_pids(path):
     return pids
 
 
-def cgroup_kill(path, timeout=10.0):
+def cgroup_kill(path, timeout=PATIENCE):
     """Ends every process in the cgroup and removes it with everything below."""
     deadline = time.monotonic() + timeout
     while os.path.isdir(path):
@@ -207,7 +209,7 @@ class Process:
                 self._queue.put(text)
         self._queue.put(None)
 
-    def wait_line(self, pattern="", timeout=10.0):
+    def wait_line(self, pattern="", timeout=PATIENCE):
         """The next line that matches; LabError when it ends or takes too long."""
         deadline = time.monotonic() + timeout
         while True:
@@ -227,7 +229,7 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self.popen.send_signal(number)
 
-    def stop(self, timeout=5.0):
+    def stop(self, timeout=PATIENCE):
         """SIGTERM, and SIGKILL when that does not help; the exit status."""
         self.signal(signal.SIGTERM)
         try:
@@ -237,13 +239,13 @@ class Process:
 
     def kill(self):
         self.signal(signal.SIGKILL)
-        return self.popen.wait(5)
+        return self.popen.wait(PATIENCE)
 
-    def wait(self, timeout=30.0):
+    def wait(self, timeout=PATIENCE):
         """Waits for its end; the exit status. All output is in `lines` then."""
         code = self.popen.wait(timeout)
         if not self.log:
-            self._reader.join(5)
+            self._reader.join(PATIENCE)
         return code
 
 

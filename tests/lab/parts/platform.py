@@ -214,7 +214,7 @@ def make_certificates(folder):
     certificate("untrusted", "echo1.lab", ["-addext", f"subjectAltName={','.join(names)}"])
 
 
-def wait_tcp(net, ip, port, timeout=10):
+def wait_tcp(net, ip, port, timeout=host.PATIENCE):
     def answers():
         try:
             with host.inside(net), socket.create_connection((ip, port), 1):

@@ -1,6 +1,5 @@
 """What a test knows without the agent's word: when an event reached a reader, and what netfilter saw leave a pod."""
 
-import datetime
 import json
 import re
 import socket
@@ -10,17 +9,13 @@ import time
 
 from . import agent as agent_module
 from . import host, layout
+from .agent import unix
 
 
 ETH_P_ALL, SO_TIMESTAMPNS = 3, 35
 # The kernel begins to stamp packets a while after somebody asked (net_enable_timestamp() uses a work queue).
 STAMPING = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 STAMPING.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-
-
-def unix(text):
-    """Unix time of a time as the agent writes it."""
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 class Events:
@@ -30,7 +25,7 @@ class Events:
         self.agent, self.came, self.changed = agent, [], threading.Condition()
         readers = agent.metrics()["egress_verifier_event_readers"]
         threading.Thread(target=self._read, daemon=True).start()
-        agent.wait(lambda: agent.metrics()["egress_verifier_event_readers"] > readers, 5, "a reader of events")
+        agent.wait(lambda: agent.metrics()["egress_verifier_event_readers"] > readers, what="a reader of events")
 
     def _read(self):
         try:
@@ -46,12 +41,12 @@ class Events:
         the end of what a test before this one did may still be on its way."""
         with self.changed:
             came = list(self.came)
-        happened = {"violation.resolved": "resolved", "subject.state_changed": "since"}.get(name)
+        happened = {"violation.opened": "opened", "violation.resolved": "resolved", "subject.state_changed": "since"}.get(name)
         return [(at, data) for at, event, data in came if event == name and at >= since
                 and (happened is None or unix(data[happened]) >= since)
                 and kind in (None, data.get("kind")) and pod in (None, agent_module.pod_of(data))]
 
-    def wait(self, name, kind=None, pod=None, since=0.0, timeout=5.0):
+    def wait(self, name, kind=None, pod=None, since=0.0, timeout=host.PATIENCE):
         deadline = time.monotonic() + timeout
         while True:
             found = self.of(name, kind, pod, since)
@@ -66,10 +61,14 @@ class Leaving:
     """A rule of the pod's mangle POSTROUTING, which sees every packet after the last word about its route."""
 
     def __init__(self, pod, *match):
-        self.pod, self.mark = pod, f"count-{id(self)}"
+        self.pod, self.match, self.mark = pod, match, f"count-{id(self)}"
         with host.inside(pod.net):
             host.run(["iptables-nft", "-t", "mangle", "-A", "POSTROUTING", *match,
                       "-m", "comment", "--comment", self.mark])
+
+    def remove(self):
+        with host.inside(self.pod.net):
+            host.run(["iptables-nft", "-t", "mangle", "-D", "POSTROUTING", *self.match, "-m", "comment", "--comment", self.mark])
 
     def read(self):
         """(packets, bytes) since the rule is there."""
@@ -114,7 +113,7 @@ def one_flow(agent, pod, **fields):
     return found[0] if found else None
 
 
-def wait_counted(agent, pod, leaving, timeout=5.0, **fields):
+def wait_counted(agent, pod, leaving, timeout=host.PATIENCE, **fields):
     """Waits until the flow has the very packets and bytes that netfilter saw, and returns it."""
     readings = []
 
@@ -130,13 +129,45 @@ def wait_counted(agent, pod, leaving, timeout=5.0, **fields):
                              f"flows are {agent.flows(pod)}") from error
 
 
-def round_after(agent, pod, moment, timeout=10.0):
+def round_after(agent, pod, moment, timeout=host.PATIENCE):
     """Waits for a round of the pod's probes that ended after `moment`; the subject."""
     def later():
         subject = agent.subject(pod)
         echoes = subject["observed"]["echoes"] if subject else []
         return subject if echoes and all(e["finished"] and unix(e["finished"]) > moment for e in echoes) else None
     return agent.wait(later, timeout, f"a round of {pod} after {moment}")
+
+
+class Waiting:
+    """For how long the agent's processes could have run and did not, because others did: the kernel's own measure
+    (/proc/PID/schedstat). What a verdict took beyond that is the product's."""
+
+    def __init__(self, agent):
+        self.pids = list(agent.processes().values())
+        self.before = self._read()
+
+    def _read(self):
+        total = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[1])
+        return total
+
+    def seconds(self):
+        return (self._read() - self.before) / 1e9
+
+
+DETECTION = 0.1  # seconds from the first offending packet to the open violation
+TOLD = 1.0  # and from there to whoever listens, at most: as long as a change waits for the spool to keep it
+BUSY = 2.0  # for which a machine that does other things as well may let a process wait
+
+
+def check_detected(waiting, came, data):
+    """The violation was open in time, by the agent's own clock, less what it waited for a processor; and was told in time."""
+    first, opened = unix(data["firstSeen"]), unix(data["opened"])
+    assert first <= opened <= came
+    assert opened - first <= DETECTION + waiting.seconds(), (opened - first, waiting.seconds())
+    assert came - opened <= TOLD + BUSY, came - opened
 
 
 def open_kinds(agent, pod=None):
@@ -163,15 +194,16 @@ def assert_observes(lab, agent, pod):
     agent.wait_state(pod, "verified")
     subject = agent.subject(pod)
     assert subject["observed"]["attribution"] == "expected"
-    agent.wait(lambda: agent.subject(pod)["flowsObserved"], 5, "observed")
+    agent.wait(lambda: agent.subject(pod)["flowsObserved"], what="observed")
+    moved = time.time()
     lab.move_default_route(pod, "eth0")
     try:
         lab.pod(pod).tcp(destination, port, 3, interval=0.002)
-        found = agent.wait_violation("gateway-bypass", pod)
+        found = agent.wait_opened("gateway-bypass", pod, moved)
         assert found["evidence"]["flows"][0]["interface"] == "eth0"
         agent.wait_violation("stale-routes", pod)
     finally:
         lab.move_default_route(pod, "wg0")
-    agent.wait(lambda: open_kinds(agent, pod) == set(), 15, "all resolved")
+    agent.wait(lambda: open_kinds(agent, pod) == set(), what="all resolved")
     agent.wait_state(pod, "verified")
     print(f"{pod}: verified, bypassed and verified again in {time.time() - begin:.1f} s")
