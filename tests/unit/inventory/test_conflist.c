@@ -235,18 +235,18 @@ static void follows_the_folder(void **state)
 	assert_false(conflist_watch_get(seen.watch)->known);
 
 	write_file(directory, "01-egressgateway.conflist", REAL);
-	assert_true(wait_until(loop, as_expected, &seen, 2000));
+	assert_true(wait_until(loop, as_expected, &seen, WAIT_MS));
 	assert_int_equal(seen.changes, 1);
 
 	/* Renamed over it, as careful writers do. */
 	write_file(directory, ".new", PLUGIN(",\"excludedCIDRs\":[\"10.9.0.0/16\"]"));
 	assert_int_equal(sh("mv %s/.new %s/01-egressgateway.conflist", directory, directory), 0);
 	seen.expected = 1;
-	assert_true(wait_until(loop, as_expected, &seen, 2000));
+	assert_true(wait_until(loop, as_expected, &seen, WAIT_MS));
 
 	assert_int_equal(sh("rm %s/01-egressgateway.conflist", directory), 0);
 	seen = (struct seen){ .watch = seen.watch };
-	assert_true(wait_until(loop, as_expected, &seen, 2000));
+	assert_true(wait_until(loop, as_expected, &seen, WAIT_MS));
 	assert_int_equal(seen.changes, 1);
 
 	seen.watch = conflist_watch_free(seen.watch);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "inventory/inventory.h"
 #include "netns_help.h"
@@ -509,6 +510,15 @@ static void limits_are_refused_and_counted(void **state)
 	assert_non_null(inventory_find(f->inventory, "payments", "p512"));
 }
 
+/* Of the processor: what others take of it is not the inventory's. */
+static uint64_t spent_ns(void)
+{
+	struct timespec t;
+
+	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
 static void pods_of_other_nodes_are_cheap(void **state)
 {
 	struct fixture *f = *state;
@@ -521,13 +531,13 @@ static void pods_of_other_nodes_are_cheap(void **state)
 
 		snprintf(name, sizeof(name), "p%d", i);
 		pod = kube_pod_of(&(struct pod){ .name = name, .node = "w2", .gateway = "g" });
-		began = clock_now().mono_ns;
+		began = spent_ns();
 		assert_int_equal(inventory_put_pod(f->inventory, &pod), 0);
-		spent += clock_now().mono_ns - began;
+		spent += spent_ns() - began;
 	}
-	began = clock_now().mono_ns;
+	began = spent_ns();
 	commit(f);
-	spent += clock_now().mono_ns - began;
+	spent += spent_ns() - began;
 	print_message("%d pods of other nodes: %d us\n", PODS_MAX, (int)(spent / NSEC_PER_USEC));
 	assert_int_equal(inventory_stats(f->inventory).pods_elsewhere, PODS_MAX);
 	assert_in_range(spent, 0, 200 * NSEC_PER_MSEC);
@@ -572,7 +582,7 @@ static void expect(struct fixture *f, const char *end)
 {
 	struct ending ending = { f, end };
 
-	if (!wait_until(f->loop, has_ended, &ending, 3000))
+	if (!wait_until(f->loop, has_ended, &ending, WAIT_MS))
 		fail_msg("expected \"%s\" at the end of \"%s\"", end, f->story);
 	f->story[0] = '\0';
 }
@@ -592,7 +602,7 @@ static void expect_path(struct fixture *f, const char *name)
 	struct ending ending = { f, path };
 
 	snprintf(path, sizeof(path), "%s/%s", f->netns_dir, name);
-	if (!wait_until(f->loop, has_path, &ending, 3000))
+	if (!wait_until(f->loop, has_path, &ending, WAIT_MS))
 		fail_msg("expected %s, found %s", path, f->last->netns_path);
 	f->story[0] = '\0';
 }
