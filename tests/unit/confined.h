@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,11 +125,12 @@ static inline void run_confined(struct loop *loop, const struct privileged *brok
 {
 	struct loop_source source = { 0 };
 	pid_t pid = fork();
-	int fd, status;
+	int fd, status, r;
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setenv("CMOCKA_TEST_ABORT", "1", 1);
 		privileged_set(broker);
 		confine();
 		fn(arg);
@@ -137,10 +139,13 @@ static inline void run_confined(struct loop *loop, const struct privileged *brok
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(loop_add(loop, &source, fd, EPOLLIN, confined_on_exit), 0);
-	fake_loop_run(loop);
+	r = fake_loop_try(loop);
 	loop_remove(&source);
 	close(fd);
+	if (r < 0)
+		kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(r, 0);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 }

@@ -1,3 +1,4 @@
+/* ldflags: -Wl,--wrap=timer_set */
 #include "test.h"
 
 #include <fcntl.h>
@@ -23,7 +24,19 @@
 #define PEER "public_key=b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33\n"
 #define END "errno=0\n\n"
 
-static char folder[] = "/tmp/test_tunnel_answer.XXXXXX";
+static char folder[] = "/tmp/eva-tunnel-answer.XXXXXX";
+
+/* An implementation has half a second; where that is not what a row is about, what a loaded machine takes. */
+static bool patient;
+
+int __real_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns);
+int __wrap_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns);
+int __wrap_timer_set(struct timer *timer, uint64_t delay_ns, uint64_t period_ns)
+{
+	if (patient && delay_ns == WIREGUARD_TIMEOUT_NS)
+		delay_ns = 30 * NSEC_PER_SEC;
+	return __real_timer_set(timer, delay_ns, period_ns);
+}
 
 /* An implementation that says what it is told to, in pieces, and closes when it is told to. */
 struct implementation {
@@ -129,15 +142,17 @@ static int on_late(struct timer *timer)
 static void read_all(struct loop *loop, int fd, struct reader *reader)
 {
 	struct timer timer = TIMER_INIT;
+	int r;
 
 	memset(reader, 0, sizeof(*reader));
 	assert_int_equal(timer_init(&timer, loop, on_late), 0);
-	assert_int_equal(timer_set(&timer, 20 * NSEC_PER_SEC, 0), 0);
+	assert_int_equal(timer_set(&timer, 60 * NSEC_PER_SEC, 0), 0);
 	assert_int_equal(loop_add(loop, &reader->source, fd, EPOLLIN, on_text), 0);
-	assert_int_equal(loop_run(loop), 0);
+	r = loop_run(loop);
 	loop_remove(&reader->source);
 	timer_clear(&timer);
 	close(fd);
+	assert_int_equal(r, 0);
 }
 
 static void keeps_the_keys(void **state)
@@ -186,7 +201,9 @@ static void keeps_the_keys(void **state)
 		assert_int_equal(tunnel_answers_new(loop, &answers), 0);
 		tunnel_answers_look_in(answers, folder);
 		implement(&one, loop, "wg0");
+		patient = strcmp(rows[i].text, "errno=110\n\n") != 0;
 		assert_int_equal(tunnel_answers_start(answers, "wg0", &fd), 0);
+		patient = false;
 		assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 		assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 		read_all(loop, fd, &reader);

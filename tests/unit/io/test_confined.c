@@ -37,7 +37,7 @@ struct question {
 	struct result *shared;
 };
 
-static char folder[] = "/tmp/test_confined.XXXXXX", bundle[64];
+static char folder[] = "/tmp/eva-confined.XXXXXX", bundle[64];
 
 /* The number of milliseconds in libcurl's words is not the same each time. */
 static void set_text(struct result *result, const char *text)
@@ -76,7 +76,7 @@ static void ask_url(struct question *question, const char *scheme, uint16_t port
 	struct http_request request = {
 		.url = url,
 		.pin = &pin,
-		.timeout_ns = 5 * NSEC_PER_SEC,
+		.timeout_ns = 30 * NSEC_PER_SEC,
 		.body_max = 4096,
 		.fresh = true,
 		.opener = question->opener,
@@ -124,7 +124,7 @@ static void ask_dns(struct question *question)
 		.name = "echo.example.net",
 		.servers = &servers,
 		.opener = question->opener,
-		.timeout_ns = 5 * NSEC_PER_SEC,
+		.timeout_ns = 30 * NSEC_PER_SEC,
 		.fn = on_dns,
 		.user = question,
 	};
@@ -168,7 +168,7 @@ static void ask_udp(struct question *question)
 		.port = question->port ? question->port : question->servers->udp_port,
 		.data = "hello",
 		.len = 5,
-		.timeout_ns = 5 * NSEC_PER_SEC,
+		.timeout_ns = 30 * NSEC_PER_SEC,
 		.opener = question->opener,
 		.accept = on_accept,
 		.done = on_udp,

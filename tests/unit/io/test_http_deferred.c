@@ -99,7 +99,7 @@ static void start(struct fixture *f, unsigned int answer_s)
 	assert_int_equal(http_server_listen(f->server, "127.0.0.1:0", 0), 0);
 	f->port = (uint16_t)atoi(strrchr(http_server_address(f->server, 0), ':') + 1);
 	assert_int_equal(timer_init(&f->deadline, f->loop, on_deadline), 0);
-	assert_int_equal(timer_set(&f->deadline, 20 * NSEC_PER_SEC, 0), 0);
+	assert_int_equal(timer_set(&f->deadline, 60 * NSEC_PER_SEC, 0), 0);
 }
 
 static void stop(struct fixture *f)

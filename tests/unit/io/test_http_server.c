@@ -102,7 +102,7 @@ static void start(struct fixture *f)
 	f->port = (uint16_t)atoi(strrchr(address, ':') + 1);
 	f->deadline = f->drip = (struct timer)TIMER_INIT;
 	assert_int_equal(timer_init(&f->deadline, f->loop, on_deadline), 0);
-	assert_int_equal(timer_set(&f->deadline, 20 * NSEC_PER_SEC, 0), 0);
+	assert_int_equal(timer_set(&f->deadline, 60 * NSEC_PER_SEC, 0), 0);
 }
 
 static void stop(struct fixture *f)

@@ -82,7 +82,7 @@ static void local_path(struct listener_address *address, char dir[static 32])
 {
 	char text[64];
 
-	strcpy(dir, "/tmp/test-listener-XXXXXX");
+	strcpy(dir, "/tmp/eva-listener-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	snprintf(text, sizeof(text), "unix:%s/s", dir);
 	assert_int_equal(listener_parse(text, address), 0);

@@ -366,7 +366,7 @@ static void tells_of_each_kind_of_change(void **state)
 		watched.told = 0;
 		assert_int_equal(netlink_watch_rearm(&watched.watch), 0);
 		ip_in("c", "%s", changes[i]);
-		if (!wait_until(loop, was_told, &watched, 2000))
+		if (!wait_until(loop, was_told, &watched, WAIT_MS))
 			fail_msg("not told of: %s", changes[i]);
 	}
 
@@ -375,12 +375,12 @@ static void tells_of_each_kind_of_change(void **state)
 	assert_int_equal(netlink_watch_rearm(&watched.watch), 0);
 	for (int i = 0; i < 100; i++)
 		ip_in("c", "route replace 10.2.%d.0/24 dev eth0", i);
-	assert_true(wait_until(loop, was_told, &watched, 2000));
+	assert_true(wait_until(loop, was_told, &watched, WAIT_MS));
 	assert_int_equal(watched.told, 1);
 	watched.told = 0;
 	assert_int_equal(netlink_watch_rearm(&watched.watch), 0);
 	ip_in("c", "route del 10.2.7.0/24");
-	assert_true(wait_until(loop, was_told, &watched, 2000));
+	assert_true(wait_until(loop, was_told, &watched, WAIT_MS));
 
 	netlink_watch_close(&watched.watch);
 	netlink_watch_close(&watched.watch);
@@ -409,7 +409,7 @@ static void others_do_not_hold_us(void **state)
 	if (pid == 0) {
 		int fd;
 
-		alarm(20);
+		alarm(60);
 		if (netns_socket(netlink.netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, &fd) < 0 ||
 		    bind(fd, (struct sockaddr *)&from, sizeof(from)) < 0)
 			_exit(1);
@@ -421,7 +421,7 @@ static void others_do_not_hold_us(void **state)
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	assert_int_not_equal(netlink_request(&netlink, &question, NULL, NULL, NULL), 0);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	assert_true(end.tv_sec - begin.tv_sec < 5);
+	assert_true(end.tv_sec - begin.tv_sec < 20); /* who would be held is held for ever */
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close_all(&netlink);

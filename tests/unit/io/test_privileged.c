@@ -225,7 +225,7 @@ static void asks_for_a_tunnels_answer(void **state)
 
 static void asks_for_a_listener(void **state)
 {
-	char folder[] = "/tmp/test_privileged.XXXXXX";
+	char folder[] = "/tmp/eva-privileged.XXXXXX";
 	struct listener_address address = { .local = true };
 	int fd = -1;
 

@@ -59,17 +59,25 @@ static int no_socket(void *user, int family, int type, int protocol, const struc
 	return -EMFILE;
 }
 
-static void ask(struct loop *loop, const char *peer, uint16_t port, const char *wanted,
-                struct outcome *outcome)
+struct patience {
+	uint64_t timeout_ms, retransmit_ms;
+	unsigned int retransmits;
+};
+
+/* Nothing is lost on loopback: once is enough, however long a loaded machine takes. */
+static const struct patience patient = { 30000, 20000, 2 };
+
+static void ask(struct loop *loop, const struct patience *patience, const char *peer, uint16_t port,
+                const char *wanted, struct outcome *outcome)
 {
 	struct udp_request request = {
 		.peer = fake_ip(peer),
 		.port = port,
 		.data = "hello",
 		.len = 5,
-		.timeout_ns = 300 * NSEC_PER_MSEC,
-		.retransmit_ns = 50 * NSEC_PER_MSEC,
-		.retransmits = 2,
+		.timeout_ns = patience->timeout_ms * NSEC_PER_MSEC,
+		.retransmit_ns = patience->retransmit_ms * NSEC_PER_MSEC,
+		.retransmits = patience->retransmits,
 		.accept = on_accept,
 		.done = on_done,
 		.user = outcome,
@@ -91,10 +99,14 @@ static void asks_again(void **state)
 		const char *wanted;
 		enum udp_outcome outcome;
 		unsigned int asked;
+		struct patience patience;
 	} rows[] = {
-		{ 0, "hello", UDP_ANSWERED, 1 }, { 1, "hello", UDP_ANSWERED, 2 },
-		{ 2, "hello", UDP_ANSWERED, 3 }, { 9, "hello", UDP_TIMEOUT, 3 },
-		{ 0, "other", UDP_TIMEOUT, 3 }, /* datagrams that are no answer */
+		{ 0, "hello", UDP_ANSWERED, 1, { 30000, 20000, 2 } },
+		{ 1, "hello", UDP_ANSWERED, 2, { 30000, 50, 1 } },
+		{ 2, "hello", UDP_ANSWERED, 3, { 30000, 50, 2 } },
+		{ 9, "hello", UDP_TIMEOUT, 3, { 1000, 50, 2 } },
+		/* datagrams that are no answer */
+		{ 0, "other", UDP_TIMEOUT, 3, { 1000, 50, 2 } },
 	};
 
 	(void)state;
@@ -110,7 +122,7 @@ static void asks_again(void **state)
 		assert_int_equal(udp_server_new(loop, &any, 4321, on_datagram, &service, &server),
 		                 0);
 		/* Bound to all: the answer must leave from the address that was asked. */
-		ask(loop, "192.0.2.2", 4321, rows[i].wanted, &outcome);
+		ask(loop, &rows[i].patience, "192.0.2.2", 4321, rows[i].wanted, &outcome);
 		assert_int_equal(outcome.outcome, rows[i].outcome);
 		assert_int_equal(service.asked, rows[i].asked);
 		assert_memory_equal(&service.peer, &from, sizeof(from));
@@ -132,10 +144,10 @@ static void takes_both_families(void **state)
 	(void)state;
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(udp_server_new(loop, &any, 4321, on_datagram, &service, &server), 0);
-	ask(loop, "192.0.2.3", 4321, "hello", &outcome);
+	ask(loop, &patient, "192.0.2.3", 4321, "hello", &outcome);
 	assert_int_equal(outcome.outcome, UDP_ANSWERED);
 	assert_memory_equal(&service.peer, &v4, sizeof(v4));
-	ask(loop, "::1", 4321, "hello", &outcome);
+	ask(loop, &patient, "::1", 4321, "hello", &outcome);
 	assert_int_equal(outcome.outcome, UDP_ANSWERED);
 	assert_memory_equal(&service.peer, &v6, sizeof(v6));
 	assert_null(udp_server_free(server));
@@ -158,7 +170,7 @@ static void tells_why_not(void **state)
 	(void)state;
 	assert_int_equal(loop_new(&loop), 0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		ask(loop, rows[i].peer, 9, "hello", &outcome);
+		ask(loop, &patient, rows[i].peer, 9, "hello", &outcome);
 		if (outcome.outcome != rows[i].outcome)
 			fail_msg("%s: %s", rows[i].peer, strerror(outcome.error));
 	}
