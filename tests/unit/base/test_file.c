@@ -16,7 +16,7 @@ static char folder[64];
 static int make_folder(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/test_file.XXXXXX");
+	snprintf(folder, sizeof(folder), "/tmp/eva-file.XXXXXX");
 	return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
 }
 

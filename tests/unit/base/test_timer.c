@@ -45,7 +45,7 @@ static int start(void **state)
 	deadline = (struct timer)TIMER_INIT;
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(timer_init(&deadline, loop, on_deadline), 0);
-	return timer_set(&deadline, 20 * NSEC_PER_SEC, 0);
+	return timer_set(&deadline, 60 * NSEC_PER_SEC, 0);
 }
 
 static int stop(void **state)

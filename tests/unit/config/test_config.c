@@ -12,7 +12,7 @@
 #define ECHO "{name: a, url: \"http://echo.test/\"}"
 #define ECHOES "probe: {echoes: [" ECHO "]}\n"
 
-static char folder[] = "/tmp/egress-config-XXXXXX";
+static char folder[] = "/tmp/eva-config-XXXXXX";
 static char path[64];
 
 static int make_folder(void **state)

@@ -42,7 +42,7 @@ static pid_t serve(char address[static 128], const char *listen)
 		close(fds[0]);
 		return pid;
 	}
-	alarm(60);
+	alarm(120);
 	fixture_start(&served);
 	options.user = served.report;
 	if (loop_new(&loop) < 0 || http_server_new(loop, &options, &server) < 0 ||
@@ -77,7 +77,7 @@ static pid_t serve_bytes(char address[static 128], const char *head, size_t fill
 		close(fd);
 		return pid;
 	}
-	alarm(60);
+	alarm(120);
 	signal(SIGPIPE, SIG_IGN);
 	memset(bytes, ' ', sizeof(bytes));
 	for (;;) {
@@ -150,7 +150,7 @@ static void over_tcp(void **state)
 
 static void over_a_unix_socket(void **state)
 {
-	char dir[] = "/tmp/test-client-XXXXXX", listen[64];
+	char dir[] = "/tmp/eva-client-XXXXXX", listen[64];
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));

@@ -50,7 +50,7 @@ static void start(struct place *p)
 	report_server(p->f.report, p->server);
 	p->deadline = (struct timer)TIMER_INIT;
 	assert_int_equal(timer_init(&p->deadline, p->loop, on_deadline), 0);
-	assert_int_equal(timer_set(&p->deadline, 20 * NSEC_PER_SEC, 0), 0);
+	assert_int_equal(timer_set(&p->deadline, 60 * NSEC_PER_SEC, 0), 0);
 }
 
 static void stop(struct place *p)

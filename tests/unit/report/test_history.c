@@ -156,7 +156,7 @@ static struct made_up *start(void)
 	assert_int_equal(loop_new(&m->loop), 0);
 	assert_int_equal(kick_init(&m->deliver, m->loop, on_deliver), 0);
 	assert_int_equal(timer_init(&m->deadline, m->loop, on_deadline), 0);
-	assert_int_equal(timer_set(&m->deadline, 30 * NSEC_PER_SEC, 0), 0);
+	assert_int_equal(timer_set(&m->deadline, 60 * NSEC_PER_SEC, 0), 0);
 	assert_int_equal(timer_init(&m->tick, m->loop, on_tick), 0);
 	assert_int_equal(timer_set(&m->tick, 2 * NSEC_PER_MSEC, 2 * NSEC_PER_MSEC), 0);
 	assert_int_equal(http_server_new(m->loop, &options, &m->server), 0);

@@ -159,7 +159,7 @@ static void hostile_names_stay_text(void **state)
 
 static void expect_hash(const char *text, const char *hash)
 {
-	char path[] = "/tmp/test-page-XXXXXX", command[256], is[128];
+	char path[] = "/tmp/eva-page-XXXXXX", command[256], is[128];
 	int fd = mkstemp(path);
 	FILE *pipe;
 
