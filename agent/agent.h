@@ -124,6 +124,8 @@ struct agent {
 		struct remembered *remembered; /* owned; until everything was read once */
 		size_t n_remembered;
 		bool settled;
+		bool loaded;                 /* all that an earlier run left was told */
+		bool behind;                 /* and the agent judged before that */
 		uint64_t reported_ns;        /* the newest node.report */
 		uint64_t round_ns;           /* since when what violations counted was kept anew */
 		size_t in_round;             /* so many of them were; 0: all */
@@ -226,18 +228,25 @@ void agent_judge_control(struct agent *agent, const struct moment *asked, const 
 void agent_judge_now(struct agent *agent, struct watched *watched, const struct moment *now);
 void agent_judge_tick(struct agent *agent);
 
-/* agent_spool.c: changes → spool; what an earlier run left → violations, records. */
+/* agent_spool.c: changes → spool. */
 int agent_spool_start(struct agent *agent, char error[static 512]);
 void agent_spool_stop(struct agent *agent);
-/* A subject came: what an earlier run knew of it. */
-void agent_spool_remember(struct agent *agent, struct watched *watched);
 void agent_spool_forget(struct agent *agent, const struct subject *subject);
 void agent_spool_violation(struct agent *agent, const struct violation *violation,
                            enum violation_change change, const struct moment *now);
 void agent_spool_state(struct agent *agent, struct watched *watched, enum subject_state from,
                        const struct moment *now);
-/* Each tick: node.report, proofs, and what an earlier run left of pods that are gone. */
+/* Each tick: node.report, proofs. */
 void agent_spool_tick(struct agent *agent, const struct moment *now);
+void agent_spool_remove(struct agent *agent, enum spool_table table, const char *key);
+
+/* agent_spool_load.c: what an earlier run left → violations, records. */
+int agent_spool_load(struct agent *agent);
+/* A subject came: what that run knew of it. */
+void agent_spool_remember(struct agent *agent, struct watched *watched);
+/* Each tick, until everything was read once: what has not come is gone. */
+void agent_spool_settle(struct agent *agent, const struct moment *now);
+void agent_spool_forget_all(struct agent *agent);
 
 /* agent_tell.c: to whoever listens, once it is kept. */
 int agent_tell_start(struct agent *agent);

@@ -1,5 +1,5 @@
 /*
- * What happens goes into the spool; what an earlier run left there comes back first.
+ * What happens goes into the spool.
  */
 #include "agent.h"
 
@@ -34,131 +34,12 @@ static uint64_t put(struct agent *agent, const struct spool_row *rows, size_t n)
 	return agent->spool.client ? spool_client_put(agent->spool.client, rows, n) : 0;
 }
 
-static void remove_row(struct agent *agent, enum spool_table table, const char *key)
+void agent_spool_remove(struct agent *agent, enum spool_table table, const char *key)
 {
 	struct spool_row row = { .table = table };
 
 	if (set_key(&row, key))
 		(void)put(agent, &row, 1);
-}
-
-/* An earlier run's */
-
-static void restore_violation(struct agent *agent, const struct spool_row *row,
-                              const struct moment *now)
-{
-	struct violation *violation = NULL;
-	int r;
-
-	r = snapshot_violation_read(row->body, row->len, agent->spool.boot, now, &violation);
-	if (r == 0 && !violation->open)
-		r = -EINVAL;
-	r = r ?: violations_restore(agent->violations, violation);
-	snapshot_violation_free(violation);
-	if (r == 0)
-		return;
-	if (r == -EINVAL) /* it would come again at each start */
-		remove_row(agent, SPOOL_VIOLATION, row->key);
-	agent->spool.unread++;
-	log_error("a violation of an earlier run is not known any more", "id", row->key, "error",
-	          strerror(-r), NULL);
-}
-
-/* Kept as text until the subject comes; there are at most twice as many as a node may have pods. */
-static void keep_subject(struct agent *agent, const struct spool_row *row)
-{
-	struct remembered *remembered;
-
-	if (!agent->spool.remembered)
-		agent->spool.remembered = calloc(2 * SUBJECTS_MAX, sizeof(*remembered));
-	if (!agent->spool.remembered || agent->spool.n_remembered == 2 * SUBJECTS_MAX) {
-		agent->spool.unread++;
-		return;
-	}
-	remembered = &agent->spool.remembered[agent->spool.n_remembered];
-	remembered->body = malloc(row->len + 1);
-	if (!remembered->body) {
-		agent->spool.unread++;
-		return;
-	}
-	memcpy(remembered->body, row->body, row->len);
-	remembered->len = row->len;
-	memcpy(remembered->uid, row->key, sizeof(remembered->uid));
-	agent->spool.n_remembered++;
-}
-
-static void on_loaded(void *user, const struct spool_row *row)
-{
-	struct agent *agent = user;
-	struct moment now = clock_now();
-
-	if (row->table == SPOOL_VIOLATION)
-		restore_violation(agent, row, &now);
-	else if (row->table == SPOOL_SUBJECT)
-		keep_subject(agent, row);
-}
-
-void agent_spool_remember(struct agent *agent, struct watched *watched)
-{
-	struct moment now = clock_now();
-
-	for (size_t i = 0; i < agent->spool.n_remembered; i++) {
-		struct remembered *remembered = &agent->spool.remembered[i];
-
-		if (!remembered->body || strcmp(remembered->uid, watched->subject->uid) != 0)
-			continue;
-		if (snapshot_subject_read(remembered->body, remembered->len, agent->spool.boot,
-		                          &now, &watched->record) == 0) {
-			watched->announced = true;
-			watched->kept_proof_ns = watched->record.last_proof.mono_ns;
-		} else {
-			agent->spool.unread++;
-		}
-		free(take_ptr(remembered->body));
-		return;
-	}
-}
-
-static bool is_here(const struct agent *agent, const char *uid)
-{
-	for (size_t i = 0; i < SUBJECTS_MAX; i++)
-		if (agent->watched[i] && strcmp(agent->watched[i]->subject->uid, uid) == 0)
-			return true;
-	return false;
-}
-
-/* The first violation of a pod that is not here any more. */
-static const char *gone_pod(const struct agent *agent)
-{
-	const struct violation *violation;
-
-	for (size_t i = 0; (violation = violations_at(agent->violations, i)) && violation->open;
-	     i++)
-		if (!is_here(agent, violation->uid))
-			return violation->uid;
-	return NULL;
-}
-
-/* Everything was read once: what has not come is gone. */
-static void settle(struct agent *agent, const struct moment *now)
-{
-	char uid[KUBE_NAME_MAX + 1];
-	const char *gone;
-
-	if (agent->spool.settled || !agent_source_complete(agent))
-		return;
-	agent->spool.settled = true;
-	while ((gone = gone_pod(agent)) != NULL) {
-		snprintf(uid, sizeof(uid), "%s", gone);
-		violations_forget(agent->violations, uid, now);
-	}
-	for (size_t i = 0; i < agent->spool.n_remembered; i++) {
-		if (agent->spool.remembered[i].body)
-			remove_row(agent, SPOOL_SUBJECT, agent->spool.remembered[i].uid);
-		free(agent->spool.remembered[i].body);
-	}
-	free(take_ptr(agent->spool.remembered));
-	agent->spool.n_remembered = 0;
 }
 
 /* Changes */
@@ -310,7 +191,7 @@ void agent_spool_state(struct agent *agent, struct watched *watched, enum subjec
 
 void agent_spool_forget(struct agent *agent, const struct subject *subject)
 {
-	remove_row(agent, SPOOL_SUBJECT, subject->uid);
+	agent_spool_remove(agent, SPOOL_SUBJECT, subject->uid);
 }
 
 /* There is a newer proof, or the row would grow old although the pod is here. */
@@ -353,7 +234,7 @@ static bool is_report_due(const struct agent *agent, const struct moment *now)
 
 void agent_spool_tick(struct agent *agent, const struct moment *now)
 {
-	settle(agent, now);
+	agent_spool_settle(agent, now);
 	if (!agent->spool.client)
 		return;
 	keep_some_violations(agent, now);
@@ -396,7 +277,6 @@ static int read_boot(struct agent *agent)
 int agent_spool_start(struct agent *agent, char error[static 512])
 {
 	const struct spool_events events = { agent, on_kept, on_gone };
-	const char *directory = agent->config->spool_directory;
 	int fd = processes_spool_fd();
 	int r;
 
@@ -404,20 +284,12 @@ int agent_spool_start(struct agent *agent, char error[static 512])
 	if (r == 0 && fd >= 0) {
 		r = read_boot(agent);
 		r = r ?: spool_client_new(agent->loop, fd, &events, &agent->spool.client);
-		r = r
-		            ?: spool_client_load(agent->spool.client, directory,
-		                                 agent->config->spool_max_bytes, on_loaded, agent);
+		r = r ?: agent_spool_load(agent);
 	}
 	if (r < 0)
-		snprintf(error, 512, "collector.spool.directory: %s: %s", directory,
-		         r == -ETIMEDOUT ? "the disk does not answer" : strerror(-r));
-	if (r < 0 || !agent->spool.client)
-		return r;
-
-	if (spool_client_stats(agent->spool.client)->state.reason[0])
-		log_warn("spool", "directory", directory, "reason",
-		         spool_client_stats(agent->spool.client)->state.reason, NULL);
-	return 0;
+		snprintf(error, 512, "collector.spool.directory: %s: %s",
+		         agent->config->spool_directory, strerror(-r));
+	return r;
 }
 
 void agent_spool_stop(struct agent *agent)
@@ -436,8 +308,5 @@ void agent_spool_stop(struct agent *agent)
 	if (agent->report)
 		agent_tell_stop(agent);
 	agent->spool.client = spool_client_free(agent->spool.client);
-	for (size_t i = 0; i < agent->spool.n_remembered; i++)
-		free(agent->spool.remembered[i].body);
-	free(take_ptr(agent->spool.remembered));
-	agent->spool.n_remembered = 0;
+	agent_spool_forget_all(agent);
 }

@@ -335,6 +335,9 @@
 #define SPOOL_SUBJECT_AGAIN_NS (86400ULL * 1000000000ULL)
 /* While the disk refuses: some thousand changes. */
 #define SPOOL_MEMORY_BYTES (8u << 20)
+/* Of a disk that is smaller than collector.spool.maxBytes one part in so many is the file system's; below the minimum it is full, not small. */
+#define SPOOL_DISK_PART 16
+#define SPOOL_DISK_MIN (1u << 20)
 /* In the worker while the disk is slow. */
 #define SPOOL_QUEUE_BYTES_MAX (4u << 20)
 /* Without an answer for so long, which is many times what a throttled one takes, the disk does not answer. */
@@ -345,8 +348,11 @@
 #define SPOOL_SOCKET_BYTES (256u << 10)
 /* From the worker's end to the agent's: what it said last is kept meanwhile, unless the disk is stuck. */
 #define SPOOL_END_NS (5ULL * 1000000000ULL)
-/* To open and check it on a slow disk; what takes longer is no disk. To say the last word. */
-#define SPOOL_OPEN_MS 30000
+/*
+ * To open and check it on a slow disk, while nothing else is done. What takes longer is judged without: a kubelet that gets no
+ * answer three times in a row, ten seconds apart, kills the agent. To say the last word.
+ */
+#define SPOOL_OPEN_MS 10000
 #define SPOOL_CLOSE_MS 3000
 /* Pages SQLite keeps in memory; its log on disk, of small spools a quarter: twice a transaction. */
 #define SPOOL_CACHE_BYTES (512u << 10)

@@ -365,23 +365,28 @@ int confine_spool_start(char error[static CONFINE_TEXT_MAX])
 	return r < 0 ? fail(error, r, "the filter of system calls") : 0;
 }
 
-/* The folder for its owner alone, those above it as folders are. */
-static int make_folder(const char *path)
+/*
+ * The nearest folder above that is there, and one more: another file system may come to lie on it, and Landlock
+ * does not look at what is hidden by that (is_access_to_paths_allowed(), security/landlock/fs.c). false: that
+ * would be all there is.
+ */
+static bool find_above(const char *directory, char out[static SPOOL_DIRECTORY_MAX])
 {
-	char part[SPOOL_DIRECTORY_MAX];
-	size_t len = strlen(path);
+	struct stat st;
+	char *slash;
+	bool found = false;
 
-	if (len >= sizeof(part))
-		return -ENAMETOOLONG;
-	for (size_t i = 1; i <= len; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, i == len ? 0700 : 0755) < 0 && errno != EEXIST && errno != EROFS)
-			return -errno;
+	if (snprintf(out, SPOOL_DIRECTORY_MAX, "%s", directory) >= SPOOL_DIRECTORY_MAX)
+		return false;
+	while ((slash = strrchr(out, '/')) && slash > out) {
+		*slash = '\0';
+		if (found)
+			return true;
+		found = stat(out, &st) == 0 && S_ISDIR(st.st_mode);
+		if (found && strrchr(out, '/') == out)
+			return true;
 	}
-	return last(access(path, F_OK));
+	return false;
 }
 
 /* Files are made and removed, no folders, links or devices; and renamed within it. */
@@ -393,7 +398,8 @@ static uint64_t in_spool(int version)
 	return version >= 3 ? rights | LANDLOCK_TRUNCATE : rights;
 }
 
-static int restrict_to_spool(int version, const char *directory,
+/* `path` NULL: nothing. */
+static int restrict_to_spool(int version, const char *path, uint64_t rights,
                              char error[static CONFINE_TEXT_MAX])
 {
 	static const char *const read[] = { "/dev/urandom", "/etc/localtime",
@@ -407,29 +413,48 @@ static int restrict_to_spool(int version, const char *directory,
 	r = permit_all(ruleset, read, sizeof(read) / sizeof(read[0]), error);
 	if (r < 0)
 		return r;
-	r = permit(ruleset, directory, in_spool(version));
+	r = path ? permit(ruleset, path, rights) : 0;
 	if (r < 0)
-		return fail(error, r, directory);
+		return fail(error, r, path);
 	r = last((int)syscall(SYS_landlock_restrict_self, ruleset, 0));
 	return r < 0 ? fail(error, r, "Landlock") : 0;
 }
 
-int confine_spool_files(const char *directory, char error[static CONFINE_TEXT_MAX])
+/* Until its folder is there: each ruleset takes away from what those before it left. */
+static int restrict_above(int version, const char *directory, char error[static CONFINE_TEXT_MAX])
 {
-	int version, r;
+	char above[SPOOL_DIRECTORY_MAX];
+	bool any = find_above(directory, above);
+
+	if (!any)
+		log_warn("the spool's folder is not there, and is looked for again at the next "
+		         "start only: above it is nothing but /",
+		         "folder", directory, NULL);
+	return restrict_to_spool(version, any ? above : NULL,
+	                         in_spool(version) | LANDLOCK_ACCESS_FS_MAKE_DIR, error);
+}
+
+int confine_spool_files(const char *directory, bool there, char error[static CONFINE_TEXT_MAX])
+{
+	static bool above, told;
+	int version, r = 0;
 
 	if (!confine_possible())
 		return 0;
-	r = make_folder(directory);
-	if (r < 0)
-		log_warn("the spool's folder is not there, and is looked for again at the next "
-		         "start only",
-		         "folder", directory, "error", strerror(-r), NULL);
-	(void)umask(077);
+	if (there)
+		(void)umask(077);
 	version = landlock_version();
-	if (version > 0)
-		return restrict_to_spool(version, directory, error);
-	log_warn("the process of the spool is less confined than it should be", "reason",
-	         why_no_landlock(version ?: -ENOSYS), NULL);
+	if (version > 0 && there)
+		return restrict_to_spool(version, directory, in_spool(version), error);
+	if (version > 0) {
+		if (!above)
+			r = restrict_above(version, directory, error);
+		above = r == 0;
+		return r;
+	}
+	if (!told)
+		log_warn("the process of the spool is less confined than it should be", "reason",
+		         why_no_landlock(version ?: -ENOSYS), NULL);
+	told = true;
 	return 0;
 }

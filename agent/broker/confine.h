@@ -65,10 +65,10 @@ int confine_broker(char error[static CONFINE_TEXT_MAX]);
 int confine_spool_start(char error[static CONFINE_TEXT_MAX]);
 
 /*
- * In it, before the first file is opened: from now on only what is beneath this
- * folder can be, and made, changed and removed there. The folder is made when it
- * is not there: what has no folder now finds none later either. Without
- * Landlock it says so in the log and goes on: reports matter more, and what
- * comes from outside is parsed in the worker. 0 or -errno with a line in `error`.
+ * In it, before the first file is opened: from now on only what is beneath this folder can be, and made, changed
+ * and removed there. As long as it is not `there`, what is beneath the nearest folder above it that is, and the one
+ * above that, but never all of /: so that it can be made, and found when it is mounted. Called again until it was
+ * there. Without Landlock it says so in the log and goes on: reports matter more, and what comes from outside is parsed
+ * in the worker. 0 or -errno with a line in `error`.
  */
-int confine_spool_files(const char *directory, char error[static CONFINE_TEXT_MAX]);
+int confine_spool_files(const char *directory, bool there, char error[static CONFINE_TEXT_MAX]);

@@ -21,6 +21,7 @@ enum which { LOAD, READ, HISTORY, REMOVE, _WHICH_MAX };
 struct question {
 	bool asked;
 	uint64_t token;
+	bool later;       /* LOAD: the disk cannot be read yet, they come when it can */
 	spool_row_fn row; /* NULL: nobody wants them any more */
 	spool_end_fn end;
 	void *user;
@@ -232,7 +233,10 @@ static int on_end(struct spool_client *client, const struct spool_message *messa
 	if (!question)
 		return -EPROTO;
 	client->stats.state = message->state;
-	finish(question, 0, message->more);
+	if (which == LOAD && message->more)
+		question->later = true;
+	else
+		finish(question, 0, message->more);
 	return 0;
 }
 
@@ -340,7 +344,7 @@ static int await(struct spool_client *client, const struct question *question, i
 	uint64_t deadline = clock_now().mono_ns + (uint64_t)ms * NSEC_PER_MSEC;
 	int r = 0;
 
-	while (r == 0 && question->asked) {
+	while (r == 0 && question->asked && !question->later) {
 		struct pollfd pollfd = { client->fd, POLLIN | (is_waiting(client) ? POLLOUT : 0),
 			                 0 };
 		int n = poll(&pollfd, 1, until(deadline));
@@ -355,6 +359,8 @@ static int await(struct spool_client *client, const struct question *question, i
 	}
 	if (!question->asked)
 		return 0;
+	if (question->later)
+		return -EINPROGRESS;
 	/* The loop, when it runs, is told what nobody else was. */
 	client->error = r;
 	(void)shutdown(client->fd, SHUT_RDWR);
@@ -382,10 +388,11 @@ static int ask(struct spool_client *client, enum which which, struct spool_messa
 }
 
 int spool_client_load(struct spool_client *client, const char *directory, uint64_t max_bytes,
-                      spool_row_fn row, void *user)
+                      spool_row_fn row, spool_end_fn end, void *user)
 {
 	struct spool_message message = { .kind = SPOOL_OPEN, .limit = max_bytes };
-	const struct question as = { .row = row, .user = user, .left = UINT32_MAX };
+	const struct question as = { .row = row, .end = end, .user = user, .left = UINT32_MAX };
+	struct spool_state *state = &client->stats.state;
 	struct question *question = &client->questions[LOAD];
 	int r;
 
@@ -396,8 +403,13 @@ int spool_client_load(struct spool_client *client, const char *directory, uint64
 		return -ENAMETOOLONG;
 	r = ask(client, LOAD, &message, &as);
 	r = r ?: await(client, question, SPOOL_OPEN_MS);
-	question->row = NULL; /* what comes after all, nobody waits for */
-	return r;
+	if (r != -ETIMEDOUT)
+		return r;
+	/* Until it says itself how it is. */
+	state->degraded = true;
+	snprintf(state->reason, sizeof(state->reason),
+	         "the disk does not answer: kept in memory only");
+	return -EINPROGRESS;
 }
 
 uint64_t spool_client_put(struct spool_client *client, const struct spool_row *rows, size_t n)

@@ -37,11 +37,12 @@ int spool_client_finish(struct spool_client *client);
 struct spool_client *spool_client_free(struct spool_client *client);
 
 /*
- * Opens the spool and waits for it, SPOOL_OPEN_MS at most (-ETIMEDOUT): `row` gets every open violation, then
- * every subject. Before anything else; the loop need not run.
+ * Opens the spool and waits for it, SPOOL_OPEN_MS at most: `row` gets every open violation, then every subject, `end`
+ * comes once. Before anything else; the loop need not run. -EINPROGRESS: the disk does not answer, or cannot be read,
+ * which the state says; rows and end come from the loop when it does, and meanwhile all goes on in memory.
  */
 int spool_client_load(struct spool_client *client, const char *directory, uint64_t max_bytes,
-                      spool_row_fn row, void *user);
+                      spool_row_fn row, spool_end_fn end, void *user);
 
 /* Atomic: all rows or none. The token, or 0: refused and counted (-ENOMEM, too large). */
 uint64_t spool_client_put(struct spool_client *client, const struct spool_row *rows, size_t n);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/cleanup.h"
 
@@ -49,7 +50,7 @@ void spool_files_free(struct spool_files *files)
 	*files = (struct spool_files){ 0 };
 }
 
-/* Those above it are as the system has them; when they are missing, ours as it is. */
+/* For us alone; those above it as folders are. */
 static int make_directories(const char *directory)
 {
 	cleanup(mem_freep) char *path = strdup(directory);
@@ -59,7 +60,7 @@ static int make_directories(const char *directory)
 	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		/* Whatever it is, the last one says whether it will do. */
-		(void)mkdir(path, 0700);
+		(void)mkdir(path, 0755);
 		*slash = '/';
 	}
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
@@ -107,13 +108,33 @@ static int put_in_place(const struct spool_files *files)
 	return r ?: sync_directory(files->directory);
 }
 
-int spool_files_prepare(const struct spool_files *files)
+int spool_files_folder(const struct spool_files *files)
 {
 	/* On a disk that takes nothing it may be there all the same. */
 	int made = make_directories(files->directory), r = check_directory(files->directory);
 
-	if (r < 0)
-		return r == -ENOENT ? made ?: r : r;
+	return r == -ENOENT ? made ?: r : r;
+}
+
+static uint64_t taken(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+int spool_files_room(const struct spool_files *files, uint64_t *bytes)
+{
+	struct statvfs fs;
+
+	if (statvfs(files->directory, &fs) < 0)
+		return -errno;
+	*bytes = (uint64_t)fs.f_bavail * fs.f_frsize + taken(files->db) + taken(files->log);
+	return 0;
+}
+
+int spool_files_prepare(const struct spool_files *files)
+{
 	return !exists(files->db) && exists(files->fresh) ? put_in_place(files) : 0;
 }
 

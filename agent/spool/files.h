@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 struct spool_files {
 	char *directory, *db, *log, *fresh, *fresh_log, *corrupt, *corrupt_log; /* owned */
 };
@@ -17,9 +19,12 @@ void spool_files_free(struct spool_files *files);
 
 /*
  * The folder is there, and ours: made when it is not, with those above it. -ELOOP: it is a link;
- * -EPERM: another user's, or others may write to it; -errno of the kernel's. A replacement that a
- * crash interrupted is ended.
+ * -EPERM: another user's, or others may write to it; -errno of the kernel's.
  */
+int spool_files_folder(const struct spool_files *files);
+/* What the database and its log may take there, with what they have: all that nobody else has. */
+int spool_files_room(const struct spool_files *files, uint64_t *bytes);
+/* In it: a replacement that a crash interrupted is ended. */
 int spool_files_prepare(const struct spool_files *files);
 
 /* spool.db becomes spool.db.corrupt, spool.db.new spool.db; on disk when it returns 0. */

@@ -15,9 +15,11 @@ struct server {
 	spool_confine_fn confine;
 	struct spool *spool; /* NULL: not opened yet, or removed */
 	bool opened;
-	bool deaf;          /* nobody reads answers any more; what was said is kept all the same */
-	uint64_t kept;      /* the newest PUT that is */
-	uint64_t next_tick; /* monotonic */
+	uint64_t open_token; /* of the question that opened it */
+	bool loaded;         /* and which is answered to its end */
+	bool deaf;           /* nobody reads answers any more; what was said is kept all the same */
+	uint64_t kept;       /* the newest PUT that is */
+	uint64_t next_tick;  /* monotonic */
 	/* What is answered, until it fills a message. */
 	uint64_t token;
 	int error; /* nobody was told of a row: there is no end to tell of either */
@@ -118,28 +120,35 @@ static int tell_kept(struct server *server)
 
 /* Questions */
 
+/* What an earlier run left, when it can be read; else that it comes later. */
+static int tell_loaded(struct server *server)
+{
+	bool more;
+
+	server->token = server->open_token;
+	server->loaded = spool_known(server->spool);
+	if (server->loaded) {
+		spool_violations(server->spool, true, 0, INT64_MAX, UINT32_MAX, answer_row, server,
+		                 &more);
+		spool_subjects(server->spool, answer_row, server);
+	}
+	return answer_end(server, !server->loaded);
+}
+
 static int open_spool(struct server *server, const struct spool_message *message)
 {
 	const struct moment now = clock_now();
-	char error[SPOOL_TEXT_MAX] = "";
-	bool more;
 	int r;
 
 	if (server->opened)
 		return -EPROTO;
 	server->opened = true;
-	r = server->confine ? server->confine(message->directory, error) : 0;
-	if (r < 0) {
-		log_error("the process of the spool cannot be confined", "reason", error, NULL);
-		return r;
-	}
-	r = spool_new(message->directory, message->limit, &now, &server->spool);
+	server->open_token = message->token;
+	r = spool_new(message->directory, message->limit, server->confine, &now, &server->spool);
 	if (r < 0)
 		return r;
 	server->next_tick = now.mono_ns + SPOOL_TICK_NS;
-	spool_violations(server->spool, true, 0, INT64_MAX, UINT32_MAX, answer_row, server, &more);
-	spool_subjects(server->spool, answer_row, server);
-	return answer_end(server, false);
+	return tell_loaded(server);
 }
 
 static int remove_spool(struct server *server)
@@ -271,6 +280,8 @@ static int tick(struct server *server)
 		return 0;
 	server->next_tick = now.mono_ns + SPOOL_TICK_NS;
 	spool_tick(server->spool, &now);
+	if (!server->loaded && spool_known(server->spool))
+		return tell_loaded(server);
 	return tell_kept(server);
 }
 

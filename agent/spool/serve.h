@@ -6,13 +6,7 @@
  */
 #pragma once
 
-#include "spool/message.h"
-
-/*
- * From now on only what is beneath this folder can be opened; 0 or -errno with one line in `error`.
- * Called once, before the first file is.
- */
-typedef int (*spool_confine_fn)(const char *directory, char error[static SPOOL_TEXT_MAX]);
+#include "spool/spool.h"
 
 /*
  * Runs until the worker's end of `fd` (owned) is closed and everything that it had said is kept.

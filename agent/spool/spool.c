@@ -192,8 +192,10 @@ void spool_tick(struct spool *spool, const struct moment *now)
 		return;
 	if (spool->error && now->mono_ns >= spool->next_try)
 		spool_disk_try(spool);
-	if (!spool->error)
+	if (!spool->error) {
+		spool_disk_grow(spool);
 		spool_make_room(spool, spool->disk, true);
+	}
 	if (spool->memory)
 		spool_make_room(spool, spool->memory, true);
 	spool_update(spool);
@@ -210,8 +212,8 @@ void spool_remove(struct spool *spool)
 
 /* Life */
 
-int spool_new(const char *directory, uint64_t max_bytes, const struct moment *now,
-              struct spool **out)
+int spool_new(const char *directory, uint64_t max_bytes, spool_confine_fn confine,
+              const struct moment *now, struct spool **out)
 {
 	struct spool *spool = calloc(1, sizeof(*spool));
 	int r = spool ? spool_files_init(&spool->files, directory) : -ENOMEM;
@@ -221,6 +223,7 @@ int spool_new(const char *directory, uint64_t max_bytes, const struct moment *no
 		return r;
 	}
 	spool->max_bytes = max_bytes;
+	spool->confine = confine;
 	spool->now = *now;
 	spool->next = 1;
 	r = spool_disk_open(spool);
@@ -259,6 +262,11 @@ struct spool *spool_free(struct spool *spool)
 	spool_files_free(&spool->files);
 	free(spool);
 	return NULL;
+}
+
+bool spool_known(const struct spool *spool)
+{
+	return spool->known;
 }
 
 const struct spool_state *spool_state(const struct spool *spool)

@@ -54,7 +54,7 @@ static int salvage(struct spool *spool, int error, uint64_t *kept, uint64_t *los
 	cleanup(store_freep) struct store *fresh = NULL;
 	int r = spool_files_clear_new(&spool->files);
 
-	r = r ?: store_open(spool->files.fresh, spool->max_bytes, &fresh);
+	r = r ?: store_open(spool->files.fresh, spool->bound, &fresh);
 	if (error == -EBADMSG)
 		r = r ?: store_salvage(spool->files.db, fresh, kept, lost);
 	return r;
@@ -101,26 +101,84 @@ static void read_only(struct spool *spool, int r)
 	}
 	if (r != -EBADMSG || spool->memory || store_open(NULL, SPOOL_MEMORY_BYTES, &memory) < 0)
 		return;
-	if (store_salvage(spool->files.db, memory, &kept, &lost) == 0)
-		spool->memory = take_ptr(memory);
+	if (store_salvage(spool->files.db, memory, &kept, &lost) < 0)
+		return;
+	spool->memory = take_ptr(memory);
+	spool->known = true;
+}
+
+/* Its folder is there, and the process confined to it. */
+static int enter(struct spool *spool)
+{
+	char error[SPOOL_TEXT_MAX] = "";
+	int folder = spool_files_folder(&spool->files), r;
+
+	if (!spool->confine)
+		return folder;
+	r = spool->confine(spool->files.directory, folder == 0, error);
+	if (r < 0 && !spool->confine_told)
+		log_error("the process of the spool cannot be confined: it opens no file", "reason",
+		          error, NULL);
+	spool->confine_told = r < 0;
+	if (folder == 0 && r == 0)
+		spool->confine = NULL;
+	return folder ?: r;
+}
+
+/*
+ * A disk that is smaller than the configured bound is the bound: the oldest give way before a write fails. A part
+ * of it is left for the file system's own blocks.
+ */
+static uint64_t find_bound(const struct spool *spool)
+{
+	uint64_t room;
+
+	if (spool_files_room(&spool->files, &room) < 0)
+		return spool->max_bytes;
+	room -= room / SPOOL_DISK_PART;
+	room = room > SPOOL_DISK_MIN ? room : SPOOL_DISK_MIN;
+	return room < spool->max_bytes ? room : spool->max_bytes;
+}
+
+static void set_bound(struct spool *spool, uint64_t bound)
+{
+	char bytes[24];
+
+	if (bound < spool->max_bytes && (!spool->bound || spool->bound == spool->max_bytes)) {
+		snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)bound);
+		log_warn("spool: the disk has less than collector.spool.maxBytes", "directory",
+		         spool->files.directory, "bytes", bytes, NULL);
+	}
+	spool->bound = bound;
+}
+
+void spool_disk_grow(struct spool *spool)
+{
+	uint64_t bound = spool->bound < spool->max_bytes ? find_bound(spool) : 0;
+
+	if (bound <= spool->bound || store_bound(spool->disk, bound) < 0)
+		return;
+	set_bound(spool, bound);
 }
 
 /* `corrupt`: that it is was found out before, by more than opening it does. */
 static int open_file(struct spool *spool, bool corrupt)
 {
-	int r = spool_files_prepare(&spool->files), replaced;
+	int r = enter(spool), replaced;
 
+	r = r ?: spool_files_prepare(&spool->files);
+	if (r == 0)
+		set_bound(spool, find_bound(spool));
 	spool->corrupt[0] = 0;
 	if (r == 0)
-		r = corrupt ? -EBADMSG
-		            : store_open(spool->files.db, spool->max_bytes, &spool->disk);
+		r = corrupt ? -EBADMSG : store_open(spool->files.db, spool->bound, &spool->disk);
 	if (r != -EBADMSG && r != -EMEDIUMTYPE)
 		return r;
 	replaced = replace(spool, r);
 	/* As long as there is no place for another it stays, and is tried again. */
 	if (replaced == -ENOSPC || replaced == -EROFS)
 		return r;
-	return replaced ?: store_open(spool->files.db, spool->max_bytes, &spool->disk);
+	return replaced ?: store_open(spool->files.db, spool->bound, &spool->disk);
 }
 
 /* No number that anybody was told is given again. */
@@ -165,8 +223,10 @@ int spool_disk_open(struct spool *spool)
 	r = open_file(spool, false);
 	if (r < 0)
 		read_only(spool, r);
-	if (spool->disk)
-		attach(spool);
+	if (!spool->disk)
+		return r;
+	attach(spool);
+	spool->known = true;
 	return r;
 }
 

@@ -21,12 +21,16 @@ struct waiting_row {
  */
 struct spool {
 	struct spool_files files;
-	uint64_t max_bytes;
-	struct store *disk;   /* NULL: cannot be opened */
-	struct store *memory; /* NULL: not needed */
-	bool readonly;        /* the disk's store takes nothing whatever is asked of it */
-	int error;            /* of the disk; 0: it takes rows */
-	bool ended;           /* removed: nothing is kept any more */
+	spool_confine_fn confine; /* NULL: it has been, or there is none */
+	bool confine_told;        /* that it cannot be */
+	uint64_t max_bytes;       /* as configured */
+	uint64_t bound;           /* of the disk's store: those, or what the disk has */
+	struct store *disk;       /* NULL: cannot be opened */
+	struct store *memory;     /* NULL: not needed */
+	bool readonly;            /* the disk's store takes nothing whatever is asked of it */
+	bool known;               /* what an earlier run left was read */
+	int error;                /* of the disk; 0: it takes rows */
+	bool ended;               /* removed: nothing is kept any more */
 	int64_t shift, memory_shift;
 	int64_t told; /* the highest number that anybody saw */
 	int64_t next; /* of the disk, when it was last known */
@@ -59,6 +63,8 @@ int spool_disk_open(struct spool *spool);
 bool spool_disk_failed(struct spool *spool, int r);
 /* From now on in memory. */
 void spool_disk_degrade(struct spool *spool, int r);
+/* There is more room than there was. */
+void spool_disk_grow(struct spool *spool);
 /* Another try, and everything back to the disk. */
 void spool_disk_try(struct spool *spool);
 /* There is a store in memory: 0 or -ENOMEM. */

@@ -21,6 +21,8 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out);
 /* What lies on a disk that takes nothing: read as it is, with its log and without a lock. */
 int store_open_readonly(const char *path, struct store **out);
 struct store *store_free(struct store *store);
+/* Another bound. Of one that is below what is there, store_make_room() makes the room. */
+int store_bound(struct store *store, uint64_t max_bytes);
 
 int store_begin(struct store *store);
 /*

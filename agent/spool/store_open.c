@@ -158,15 +158,35 @@ static int make_file(const char *path)
 	return (st.st_mode & 077) && fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
+/* The log's part of the bound, and the pages'. */
+static void divide(struct store *store, uint64_t max_bytes)
+{
+	store->wal_bytes =
+		max_bytes / 4 < SPOOL_WAL_BYTES ? (int64_t)max_bytes / 4 : (int64_t)SPOOL_WAL_BYTES;
+	store->max_pages =
+		((int64_t)max_bytes - (store->memory ? 0 : store->wal_bytes)) / STORE_PAGE;
+}
+
+int store_bound(struct store *store, uint64_t max_bytes)
+{
+	char text[192];
+
+	divide(store, max_bytes);
+	/* A quarter of the log's part before it is emptied: a transaction comes on top. */
+	snprintf(text, sizeof(text),
+	         "PRAGMA journal_size_limit = %lld; PRAGMA wal_autocheckpoint = %lld; "
+	         "PRAGMA max_page_count = %lld",
+	         (long long)store->wal_bytes, (long long)store->wal_bytes / 4 / WAL_FRAME,
+	         (long long)store->max_pages);
+	return store_exec(store, text);
+}
+
 /* https://www.sqlite.org/pragma.html. Before anything of the file is read. */
 static int settle(struct store *store, uint64_t max_bytes)
 {
 	char text[512];
 
-	store->wal_bytes =
-		max_bytes / 4 < SPOOL_WAL_BYTES ? (int64_t)max_bytes / 4 : (int64_t)SPOOL_WAL_BYTES;
-	store->max_pages =
-		((int64_t)max_bytes - (store->memory ? 0 : store->wal_bytes)) / STORE_PAGE;
+	divide(store, max_bytes);
 	/*
 	 * Pages that rows leave are used again and the file keeps its size: to give them back would
 	 * move pages at each end of a backlog, for room that the bound allows anyway.
@@ -176,9 +196,8 @@ static int settle(struct store *store, uint64_t max_bytes)
 	         "PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = %d; "
 	         "PRAGMA auto_vacuum = NONE; PRAGMA cache_size = -%u; PRAGMA temp_store = MEMORY; "
 	         "PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF; "
-	         "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; "
-	         "PRAGMA journal_size_limit = %lld",
-	         STORE_PAGE, SPOOL_CACHE_BYTES / 1024, (long long)store->wal_bytes);
+	         "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0",
+	         STORE_PAGE, SPOOL_CACHE_BYTES / 1024);
 	return store_exec(store, text);
 }
 
@@ -306,7 +325,6 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out)
 	cleanup(store_freep) struct store *store = NULL;
 	int flags = SQLITE_OPEN_READWRITE | (path ? 0 : SQLITE_OPEN_CREATE);
 	bool fresh = true;
-	char text[96];
 	int r = path ? make_file(path) : 0;
 
 	r = r ?: store_connect(path ?: ":memory:", flags, NULL, &store);
@@ -317,11 +335,7 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out)
 	r = r ?: identify(store, &fresh);
 	if (path)
 		r = r ?: expect(store, "PRAGMA journal_mode = WAL", "wal");
-	/* A quarter of the log's part before it is emptied: a transaction comes on top. */
-	snprintf(text, sizeof(text),
-	         "PRAGMA wal_autocheckpoint = %lld; PRAGMA max_page_count = %lld",
-	         (long long)store->wal_bytes / 4 / WAL_FRAME, (long long)store->max_pages);
-	r = r ?: store_exec(store, text);
+	r = r ?: store_bound(store, max_bytes);
 	if (fresh)
 		r = r ?: make_schema(store);
 	else

@@ -93,7 +93,7 @@ static void open_spool(void)
 	check(processes_spool_fd() == -1);
 	check(loop_new(&w.loop) == 0);
 	check(spool_client_new(w.loop, fd, &events, &w.client) == 0);
-	check(spool_client_load(w.client, f.spool, LIMIT, on_row, NULL) == 0);
+	check(spool_client_load(w.client, f.spool, LIMIT, on_row, NULL, NULL) == 0);
 	check(!spool_client_stats(w.client)->state.degraded);
 }
 

@@ -48,7 +48,7 @@
 #include "broker/confine.h"
 
 #define ATTEMPTS_MAX 96
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 60000
 
 enum mode { WORKER, WORKER_OF_FOUR, BROKER, BROKER_OF_FOUR, SPOOL };
 
@@ -57,7 +57,7 @@ static struct handed {
 	int netns, listener, stream, udp, udp_peer, seqpacket[2], pair[2], ring, file;
 	struct sockaddr_in tcp_address, udp_address;
 	char folder[64], inside[96], outside[64];
-	char spool[96]; /* a folder that is not there yet */
+	char spool[96], above[80]; /* a folder that is not there yet, nor is the one above */
 	pid_t test;
 } handed;
 
@@ -891,7 +891,7 @@ static int try_widen_spool(void)
 {
 	char error[CONFINE_TEXT_MAX] = "";
 
-	if (confine_spool_files("/", error) < 0)
+	if (confine_spool_files("/", true, error) < 0)
 		return 0;
 	return try_outside();
 }
@@ -1098,6 +1098,17 @@ _Static_assert(sizeof(spool_attempts) / sizeof(spool_attempts[0]) <= ATTEMPTS_MA
 
 /* The process */
 
+/* Its folder comes later than it does. */
+static int enter_spool(void)
+{
+	int r = confine_spool_files(handed.spool, false, outcome->error);
+
+	(void)mkdir(handed.above, 0755);
+	if (r == 0 && mkdir(handed.spool, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	return r ?: confine_spool_files(handed.spool, true, outcome->error);
+}
+
 static int confine(enum mode mode)
 {
 	const char *const paths[] = { handed.folder, "/nowhere/at/all" };
@@ -1108,8 +1119,7 @@ static int confine(enum mode mode)
 	if (mode == BROKER || mode == BROKER_OF_FOUR)
 		return confine_broker(outcome->error);
 	if (mode == SPOOL)
-		return confine_spool_start(outcome->error)
-		               ?: confine_spool_files(handed.spool, outcome->error);
+		return confine_spool_start(outcome->error) ?: enter_spool();
 	r = confine_worker(handed.test, outcome->warning, outcome->error);
 	if (r < 0)
 		return r;
@@ -1278,7 +1288,8 @@ static int set_up(void **state)
 	snprintf(handed.inside, sizeof(handed.inside), "%s/inside", handed.folder);
 	write_file(handed.inside);
 	snprintf(handed.outside, sizeof(handed.outside), "/etc/passwd");
-	snprintf(handed.spool, sizeof(handed.spool), "%s/a/spool", handed.folder);
+	snprintf(handed.above, sizeof(handed.above), "%s/a", handed.folder);
+	snprintf(handed.spool, sizeof(handed.spool), "%s/spool", handed.above);
 	handed.test = getpid();
 	handed.netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	handed.listener = bound(SOCK_STREAM, &handed.tcp_address);
@@ -1311,8 +1322,7 @@ static int tear_down(void **state)
 	munmap(outcome, sizeof(*outcome));
 	unlink(handed.inside);
 	(void)rmdir(handed.spool);
-	snprintf(handed.spool, sizeof(handed.spool), "%s/a", handed.folder);
-	rmdir(handed.spool);
+	(void)rmdir(handed.above);
 	assert_int_equal(rmdir(handed.folder), 0); /* nothing was left there */
 	return 0;
 }
@@ -1463,24 +1473,37 @@ static void test_spool(void **state)
 	nothing_arrived();
 }
 
-/* Said, and gone on with: in memory, and no file of root's is its own for that. */
+/* It waits for it: what is above may be used meanwhile, and no other file of root's is its own for that. */
 static void test_spool_without_folder(void **state)
 {
+	static const char *const roots[] = { "/nowhere", "/nowhere/at/all", "relative", "/" };
+
 	(void)state;
 	if (!here())
 		return;
-	memset(outcome, 0, sizeof(*outcome));
-	snprintf(handed.spool, sizeof(handed.spool), "%s/inside/no-folder", handed.folder);
-	if (fork() == 0) {
-		outcome->confined = confine(SPOOL);
-		outcome->result[0] = try_create();
-		outcome->result[1] = try_shadow();
-		_exit(0);
+	for (size_t i = 0; i <= COUNT(roots); i++) {
+		const char *folder = i < COUNT(roots) ? roots[i] : handed.spool;
+
+		memset(outcome, 0, sizeof(*outcome));
+		if (fork() == 0) {
+			outcome->confined = confine_spool_start(outcome->error);
+			outcome->confined =
+				outcome->confined
+					?: confine_spool_files(folder, false, outcome->error);
+			outcome->result[0] = try_shadow();
+			outcome->result[1] = try_outside();
+			outcome->result[2] = code(mkdir(handed.above, 0700));
+			outcome->result[3] = try_device_file();
+			_exit(0);
+		}
+		assert_true(wait(NULL) > 0);
+		assert_int_equal(outcome->confined, 0);
+		assert_int_equal(outcome->result[0], EACCES);
+		assert_int_equal(outcome->result[1], EACCES);
+		/* Never all of /. */
+		assert_int_equal(outcome->result[2], i < COUNT(roots) ? EACCES : 0);
+		assert_true(outcome->result[3] == EPERM || outcome->result[3] == EACCES);
 	}
-	assert_true(wait(NULL) > 0);
-	assert_int_equal(outcome->confined, 0);
-	assert_int_equal(outcome->result[0], EACCES);
-	assert_int_equal(outcome->result[1], EACCES);
 }
 
 /* ENOSYS: a kernel without Landlock, as far as this process can tell; EPERM: a container whose profile does not know it. */
@@ -1650,7 +1673,7 @@ static void test_sanitized(void **state)
 	assert_int_equal(confine_files(NULL, 0, warning, error), 0);
 	assert_int_equal(confine_broker(error), 0);
 	assert_int_equal(confine_spool_start(error), 0);
-	assert_int_equal(confine_spool_files("/nowhere/at/all", error), 0);
+	assert_int_equal(confine_spool_files("/nowhere/at/all", true, error), 0);
 	assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
 	assert_string_equal(error, "");
 }

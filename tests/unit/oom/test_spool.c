@@ -37,7 +37,7 @@ static void keep_changes(void)
 
 	forget_files();
 	oom_begin();
-	r = spool_new(folder, 16 * MIB, &now, &spool);
+	r = spool_new(folder, 16 * MIB, NULL, &now, &spool);
 	if (r == 0)
 		put_changes(spool, 1, CHANGES);
 	oom_end();
@@ -61,7 +61,7 @@ static void read_changes(void)
 	put_changes(spool, 1, CHANGES);
 	spool_free(spool);
 	oom_begin();
-	r = spool_new(folder, 16 * MIB, &now, &spool);
+	r = spool_new(folder, 16 * MIB, NULL, &now, &spool);
 	if (r == 0) {
 		memset(&told, 0, sizeof(told));
 		spool_violations(spool, true, 0, INT64_MAX, UINT32_MAX, rows_tell, &told, &more);
@@ -97,7 +97,7 @@ static void salvage_changes(void)
 	assert_int_equal(pwrite(fd, nothing, sizeof(nothing), 0), sizeof(nothing));
 	close(fd);
 	oom_begin();
-	r = spool_new(folder, 16 * MIB, &now, &spool);
+	r = spool_new(folder, 16 * MIB, NULL, &now, &spool);
 	oom_end();
 	if (r < 0) {
 		assert_int_equal(r, -ENOMEM);

@@ -19,7 +19,7 @@ static inline struct spool *open_spool_at(const char *directory)
 {
 	struct spool *spool = NULL;
 
-	assert_int_equal(spool_new(directory, 16 * MIB, &now, &spool), 0);
+	assert_int_equal(spool_new(directory, 16 * MIB, NULL, &now, &spool), 0);
 	return spool;
 }
 

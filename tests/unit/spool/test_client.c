@@ -106,7 +106,7 @@ static void start(void)
 
 	begin(&theirs);
 	f.pid = spool_process(theirs, -1);
-	assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL), 0);
+	assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL, NULL), 0);
 }
 
 static int ended(pid_t pid)
@@ -527,7 +527,7 @@ static void test_worker_killed(void **state)
 	if (worker == 0) {
 		close(count[0]);
 		assert(spool_client_new(f.loop, pair[0], &events, &f.client) == 0);
-		assert(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL) == 0);
+		assert(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL, NULL) == 0);
 		/* With an answer that nobody is going to read. */
 		assert(spool_client_read(f.client, 0, 1, 1, on_row, on_end, NULL) == 0);
 		assert(poll(&answered, 1, 10000) == 1);
@@ -577,9 +577,9 @@ static void test_folder_names(void **state)
 	begin(&theirs);
 	f.peer = theirs;
 	memset(longer, '/', SPOOL_DIRECTORY_MAX);
-	assert_int_equal(spool_client_load(f.client, "relative", 1, on_row, NULL), -EINVAL);
-	assert_int_equal(spool_client_load(f.client, "", 1, on_row, NULL), -EINVAL);
-	assert_int_equal(spool_client_load(f.client, longer, 1, on_row, NULL), -ENAMETOOLONG);
+	assert_int_equal(spool_client_load(f.client, "relative", 1, on_row, NULL, NULL), -EINVAL);
+	assert_int_equal(spool_client_load(f.client, "", 1, on_row, NULL, NULL), -EINVAL);
+	assert_int_equal(spool_client_load(f.client, longer, 1, on_row, NULL, NULL), -ENAMETOOLONG);
 	free(longer);
 }
 
@@ -772,7 +772,7 @@ static void test_load_fails(void **state)
 			answer(&kept, NULL);
 		else
 			fd_closep(&f.peer);
-		assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL),
+		assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, NULL, NULL),
 		                 i ? -EPROTO : -EPIPE);
 		assert_int_equal(f.gone, 0);
 		fake_loop_run(f.loop);
