@@ -164,6 +164,26 @@ static int fail(struct source_file *source, int r, const char *why)
 	return r;
 }
 
+/* Nothing but blank lines, comments and marks of documents: YAML, and no object. */
+static bool holds_nothing(const char *text, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len) {
+		const char *newline = memchr(text + i, '\n', len - i);
+		size_t end = newline ? (size_t)(newline - text) : len;
+
+		while (i < end && (text[i] == ' ' || text[i] == '\r'))
+			i++;
+		if (i < end && text[i] != '#' &&
+		    (end - i < 3 || (memcmp(text + i, "---", 3) && memcmp(text + i, "...", 3)) ||
+		     (end - i > 3 && text[i + 3] != '\r')))
+			return false;
+		i = end + 1;
+	}
+	return true;
+}
+
 static int read_objects(struct source_file *source, char why[static 300])
 {
 	cleanup(buf_clearp) struct buf text = BUF_INIT(INVENTORY_FILE_MAX);
@@ -177,7 +197,7 @@ static int read_objects(struct source_file *source, char why[static 300])
 	}
 
 	/* Somebody is about to write it; kubectl prints at least an empty list. */
-	if (text.len == 0) {
+	if (holds_nothing(text.data, text.len)) {
 		snprintf(why, 300, "%.200s: empty, expected Kubernetes objects", source->path);
 		return -ENODATA;
 	}
