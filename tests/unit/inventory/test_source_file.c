@@ -264,9 +264,6 @@ static void a_bad_file_keeps_the_old_inventory(void **state)
 		{ "# nothing\n\n  # but comments", "d/i.yaml: empty, expected Kubernetes objects" },
 		{ "---\n---\r\n\n...\n", "d/i.yaml: empty, expected Kubernetes objects" },
 		{ "----\n", "d/i.yaml:" },
-		{ "# nothing\n\n  # but comments", "d/i.yaml: empty, expected Kubernetes objects" },
-		{ "---\n---\r\n\n...\n", "d/i.yaml: empty, expected Kubernetes objects" },
-		{ "----\n", "d/i.yaml:" },
 	};
 
 	(void)state;
