@@ -31,7 +31,7 @@ class Request:
     length: int = 0  # of text
     records: list = field(default_factory=list, repr=False)  # kept only while it is under way
     uids: list = field(default_factory=list, repr=False)  # of its log records
-    status: int = None  # what the agent was answered; None: nothing
+    status: int = None  # what the agent was answered; None: nothing, or it had gone by then
     upstream: int = None  # what the Collector answered
     done: float = None
     answered: float = None  # as done, but Unix time
@@ -109,7 +109,7 @@ class FaultProxy:
             return
         self.server.shutdown()
         self.server.server_close()
-        self.thread.join(5)
+        self.thread.join(60)
         with self.lock:
             open_ones = list(self.connections)
         for connection in open_ones:
@@ -150,7 +150,7 @@ class FaultProxy:
         with self.changed:
             self.changed.notify_all()
 
-    def wait_request(self, condition, timeout=10.0, path="/v1/logs", since=0.0):
+    def wait_request(self, condition, timeout=60.0, path="/v1/logs", since=0.0):
         """The first finished request that is such."""
         deadline = time.monotonic() + timeout
         with self.changed:
@@ -252,7 +252,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if not self.upstream:
                     # Kept ones may be those of a Collector that has ended since.
                     again = False
-                    self.upstream = http.client.HTTPConnection(self.proxy.collector.address, self.proxy.collector.port, timeout=30)
+                    self.upstream = http.client.HTTPConnection(self.proxy.collector.address, self.proxy.collector.port, timeout=120)
                     with host.inside(self.proxy.net):
                         self.upstream.connect()
                 self.upstream.request("POST", self.path, body, headers)
@@ -273,6 +273,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP}, text
 
     def answer(self, request, status, headers, body):
+        if has_gone(self.connection):
+            self.close_connection = True  # its patience was at an end
+            return
         request.status = status
         if status != 200:
             with self.proxy.lock:

@@ -40,7 +40,7 @@ def program():
 
 def listens(net, address, port):
     try:
-        with host.inside(net), socket.create_connection((address, port), 1):
+        with host.inside(net), socket.create_connection((address, port), 5):
             return True
     except OSError:
         return False
@@ -98,7 +98,7 @@ class Collector:
             if not self.process.alive():
                 raise host.LabError(f"otelcol ended with {self.process.popen.returncode}: {self.log()[-2000:]}")
             return listens(self.lab.net(self.node), self.address, self.port)
-        host.wait_for(answers, "otelcol listens", 20)
+        host.wait_for(answers, "otelcol listens", 120)
 
     def alive(self):
         return self.process is not None and self.process.alive()
@@ -106,7 +106,7 @@ class Collector:
     def stop(self):
         """In order: what it accepted is written."""
         if self.alive():
-            code = self.process.stop(20)
+            code = self.process.stop(120)
             if code == -signal.SIGTERM:
                 self.killed.add(self.run)  # it listens before it takes signals
             elif code != 0:

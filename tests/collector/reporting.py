@@ -12,7 +12,9 @@ No pod of the crowd has a network: its violations come from objects alone, hundr
 
 import collections
 import json
+import os
 import re
+import signal
 import time
 import uuid
 
@@ -20,7 +22,7 @@ from otelcol import Collector  # makes tests/lab importable
 from faults import FaultProxy
 from lab import Lab
 from parts import agent as agent_module
-from parts import layout, objects
+from parts import host, layout, objects
 from parts.witness import Events
 
 NAMESPACE = layout.NAMESPACE
@@ -115,7 +117,7 @@ class Reporting:
 
     # What is to be at the Collector
 
-    def settle(self, agent, timeout=30.0):
+    def settle(self, agent, timeout=180.0):
         """Until what was told is there and nothing waits."""
         agent.wait(lambda: not missing(told(agent), self.collector.records()) and waiting(agent) == 0, timeout,
                    "everything told is at the collector")
@@ -145,6 +147,29 @@ class Since:
     def duplicates(self):
         counts = collections.Counter(record.uid for record in self.records())
         return {uid: n for uid, n in counts.items() if n > 1}
+
+    def unexplained(self):
+        """What came twice although the agent had heard that it was taken: that of a slow answer it could not know."""
+        unheard = {uid for request in self.requests() if request.upstream == 200 and request.status is None
+                   for uid in request.uids} if self.site.proxy else ()
+        return {uid: n for uid, n in self.duplicates().items() if uid not in unheard}
+
+
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def end(agent, number=signal.SIGKILL):
+    """Ends it; the exit status. Its spool process first keeps what had been told, however slow the disk: it has ended then, too."""
+    pids = agent.processes().values()
+    agent.process.signal(number)
+    code = agent.process.wait(120)
+    host.wait_for(lambda: not any(map(lives, pids)), "the end of its processes", 60)
+    return code
 
 
 def told(agent):

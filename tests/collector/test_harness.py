@@ -30,7 +30,7 @@ def request(*records):
 class Client:
     def __init__(self, site):
         with host.inside(site.proxy.net):
-            self.connection = http.client.HTTPConnection("127.0.0.1", site.proxy.port, timeout=5)
+            self.connection = http.client.HTTPConnection("127.0.0.1", site.proxy.port, timeout=60)
             self.connection.connect()
 
     def post(self, text, path="/v1/logs", **headers):
@@ -51,7 +51,7 @@ def uids(site):
 
 
 def arrived(site, *expected):
-    host.wait_for(lambda: set(expected) <= set(uids(site)), f"{expected} at the collector", 5)
+    host.wait_for(lambda: set(expected) <= set(uids(site)), f"{expected} at the collector", 60)
 
 
 def test_what_is_sent_is_read(clean, client):
@@ -74,7 +74,7 @@ def test_metrics(clean, client):
     text = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
         {"name": "x_subjects", "gauge": {"dataPoints": [point]}}]}]}]})
     assert client.post(text, "/v1/metrics")[0] == 200
-    points, _ = host.wait_for(lambda: clean.collector.metric_points()[0] and clean.collector.metric_points(), "metrics", 5)
+    points, _ = host.wait_for(lambda: clean.collector.metric_points()[0] and clean.collector.metric_points(), "metrics", 60)
     assert [(a, p["asInt"]) for a, p in points["x_subjects"]] == [({"state": "verified"}, "7")]
 
 
