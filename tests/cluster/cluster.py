@@ -41,6 +41,12 @@ GATEWAY_MODE, NOT_READY = "kubeegressgateway.azure.com/mode", "egressgateway.kub
 WORKER, GATEWAY = layout.WORKER, "gw1"
 
 
+def ready_since(item):
+    """When a pod or node became Ready; None when it is not."""
+    conditions = item.get("status", {}).get("conditions", [])
+    return next((c["lastTransitionTime"] for c in conditions if c["type"] == "Ready" and c["status"] == "True"), None)
+
+
 class ClusterApi(ApiServer):
     """At the service's address, with the admission that gives pods their token, and a way to kubelets."""
 
@@ -61,7 +67,7 @@ class NodeAgent(Agent):
     def __init__(self, cluster, node):  # pylint: disable=super-init-not-called
         self.cluster, self.node, self.process = cluster, node, self
 
-    def request(self, method, path, timeout=5, headers=None):
+    def request(self, method, path, timeout=20, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", 9466, timeout=timeout)
         try:
             with host.inside(self.node.lab_node.net):
@@ -161,8 +167,8 @@ class Cluster:
         self._declare()
         self.daemon = Daemon(self.lab, self.nodes[WORKER], self.admin)
         for name in self.nodes:
-            wait_for(lambda: self.node_ready(name), f"{name} is Ready", 60, 0.1)  # noqa: B023
-        wait_for(lambda: self.exists("v1", "ServiceAccount", layout.NAMESPACE, "default"), "the default account", 30, 0.05)
+            wait_for(lambda: self.node_ready(name), f"{name} is Ready", 240, 0.1)  # noqa: B023
+        wait_for(lambda: self.exists("v1", "ServiceAccount", layout.NAMESPACE, "default"), "the default account", 120, 0.05)
 
     def _start_controllers(self):
         server = self.server
@@ -214,7 +220,7 @@ class Cluster:
     def node_ready(self, name):
         self.nodes[name].need_alive()
         item = self.exists("v1", "Node", None, name)
-        return item and any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        return item and ready_since(item)
 
     def remove_taint(self, name, key):
         item = self.admin.get("v1", "Node", None, name)
@@ -233,20 +239,20 @@ class Cluster:
         return NodeAgent(self, self.nodes[node])
 
     def rollout_done(self):
-        """All agents are of the newest template, and Ready."""
-        item = self.exists("apps/v1", "DaemonSet", NAME, NAME)
+        """All agents are of the newest template, and Ready: also by their own word, which the DaemonSet's status follows."""
+        item, pods = self.exists("apps/v1", "DaemonSet", NAME, NAME), self.agents()
         status = item.get("status", {}) if item else {}
         wanted = status.get("desiredNumberScheduled")
         return bool(wanted) and status.get("observedGeneration") == item["metadata"]["generation"] and \
-            status.get("updatedNumberScheduled") == wanted == status.get("numberReady") == len(self.agents())
+            status.get("updatedNumberScheduled") == wanted == status.get("numberReady") == len(pods) and \
+            all(ready_since(pod) and "deletionTimestamp" not in pod["metadata"] for pod in pods)
 
-    def run_pod(self, name, timeout=30, **spec):
+    def run_pod(self, name, timeout=120, **spec):
         """An annotated pod; returns when kubelet says it is Ready. `spec` is added to its own."""
         self.admin.create(manifest(name, self.image, **spec))
 
         def ready():
-            item = self.admin.get("v1", "Pod", layout.NAMESPACE, name)
-            return any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+            return ready_since(self.admin.get("v1", "Pod", layout.NAMESPACE, name))
         try:
             wait_for(ready, f"{name} is Ready", timeout, 0.05)
         except HarnessError as error:

@@ -5,12 +5,12 @@ import functools
 import json
 import os
 import subprocess
-import time
 
 import yaml
-from cluster import GATEWAY, NAME, NOT_READY, OVERLAY, WORKER
-from machine import wait_for
+from cluster import GATEWAY, NAME, NOT_READY, OVERLAY, WORKER, ready_since
+from machine import HarnessError, wait_for
 from parts import host, layout
+from parts.witness import unix
 
 TALK = layout.TCP_TALK_PORT
 # kubelet's and containerd's own, and what they keep of pods for a while. /run/netns: made with the first pod.
@@ -23,21 +23,28 @@ class Installed:
     def __init__(self, cluster):
         self.cluster = cluster
         self.before = {name: files(node) for name, node in cluster.nodes.items()}
-        begin = time.monotonic()
         cluster.kubectl("apply", "-k", OVERLAY)
-        wait_for(cluster.rollout_done, f"the DaemonSet is Ready on both nodes\n{self.describe()}", 60, 0.05)
-        self.ready_after = time.monotonic() - begin
+        try:
+            wait_for(cluster.rollout_done, "the DaemonSet is Ready on both nodes", 240, 0.05)
+        except HarnessError as error:
+            raise HarnessError(f"{error}\n{self.describe()}") from None
+        self.ready_after = self._ready_after()
         # As upstream's controller does when the CNI plugin is there.
         self.tainted = [taint["key"] for taint in cluster.exists("v1", "Node", None, WORKER)["spec"]["taints"]]
         cluster.remove_taint(WORKER, NOT_READY)
         self.worker, self.gateway = cluster.agent(WORKER), cluster.agent(GATEWAY)
+
+    def _ready_after(self):
+        """Seconds from the first object until the last agent was Ready, as the API server noted them."""
+        begin = unix(self.cluster.exists("v1", "Namespace", None, NAME)["metadata"]["creationTimestamp"])
+        return max(unix(ready_since(pod)) for pod in self.cluster.agents()) - begin
 
     def describe(self):
         return self.cluster.kubectl("-n", NAME, "get", "pods", "-o", "wide", check=False)
 
     def run_pod(self, name):
         pod = self.cluster.run_pod(name)
-        self.worker.wait_state(name, "verified", 20)
+        self.worker.wait_state(name, "verified", 60)
         return pod
 
     def delete_pod(self, name):
@@ -52,6 +59,10 @@ class Installed:
         finally:
             self.cluster.lab.move_default_route(pod.name, "wg0")
         assert lines[0].split()[-2] == layout.OUTBOUND_IP, lines
+
+    def observed(self, name):
+        """Returns when the agent sees the pod's packets."""
+        self.worker.wait(lambda: (self.worker.subject(name) or {}).get("flowsObserved"), 60, f"{name} observed")
 
     def found(self, pod, address):
         """How many connections to this address a violation has as its evidence, open or resolved."""
@@ -70,9 +81,18 @@ class Installed:
         finally:
             self.cluster.scheduler.resume()
 
-    def wait_gone(self):
-        """No agent runs on the worker."""
-        wait_for(lambda: not self.worker.answers() and not running(self.cluster.nodes[WORKER]), "the agent ended", 20)
+    def wait_gone(self, *names):
+        """No agent runs on the worker, or on these nodes."""
+        for agent in [self.cluster.agent(name) for name in names or (WORKER,)]:
+            wait_for(lambda: not agent.answers() and not running(agent.node), f"the agent of {agent.node.name} ended")  # noqa: B023
+
+    def schedule(self, node):
+        """What the scheduler does, for agents of one node: new ones run there."""
+        for pod in self.cluster.agents():
+            if not pod["spec"].get("nodeName") and meant_for(pod) == node:
+                target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
+                          "target": {"kind": "Node", "name": node}}
+                self.cluster.admin.request("POST", self.cluster.admin.path_of({"apiVersion": "v1", "kind": "Pod", **pod}, "binding"), target)
 
     def events(self, pod):
         return [event for event in self.cluster.admin.list("events.k8s.io/v1", "Event", layout.NAMESPACE)["items"]
@@ -94,7 +114,7 @@ class Installed:
                        "resources": [os.path.relpath(OVERLAY, os.path.realpath(folder))],
                        "patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}, file)
         self.cluster.kubectl("apply", "-k", folder)
-        wait_for(self._renewed, "the agent of the new template answers", 40, 0.05)
+        wait_for(self._renewed, "the agent of the new template answers", 180, 0.05)
 
     @functools.lru_cache(maxsize=None)
     def _container(self):
@@ -118,16 +138,29 @@ class Installed:
         links, programs = set(), set()
         for agent in (self.worker, self.gateway):
             for pin in agent.pins():
-                if "/subjects/" in pin:
-                    path = agent.node.path(f"/sys/fs/bpf/{pin}")
+                path = agent.node.path(f"/sys/fs/bpf/{pin}")
+                if "/subjects/" not in pin:
+                    continue
+                try:
                     shown = json.loads(host.run(["bpftool", "-j", "link", "show", "pinned", path]))
-                    links.add(shown["id"])
-                    programs.add(shown["prog_id"])
+                except host.LabError:
+                    if os.path.exists(path):
+                        raise
+                    continue  # of a pod that has just gone
+                links.add(shown["id"])
+                programs.add(shown["prog_id"])
         return links, programs
 
     def remains(self):
         """Files of the nodes that were not there before."""
         return {name: sorted(files(node) - self.before[name]) for name, node in self.cluster.nodes.items()}
+
+
+def meant_for(pod):
+    """The node that the controller of DaemonSets made it for."""
+    wanted = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    ((field,),) = (term["matchFields"] for term in wanted["nodeSelectorTerms"])
+    return field["values"][0]
 
 
 def loaded(kind, number):

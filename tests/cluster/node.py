@@ -145,7 +145,7 @@ class ClusterNode:
         """Power loss."""
         if self.popen:
             self.popen.kill()
-            self.popen.wait(20)
+            self.popen.wait(60)
 
     def _make_cgroups(self):
         groups = []

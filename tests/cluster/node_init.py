@@ -95,7 +95,7 @@ def start(spec, name):
 
 def import_images(spec):
     ctr = ["ctr", "-n", "k8s.io"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while subprocess.run([*ctr, "version"], capture_output=True).returncode:
         if time.monotonic() > deadline:
             sys.exit("containerd does not answer")

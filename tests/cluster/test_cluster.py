@@ -1,5 +1,6 @@
 """Installed with one command on real nodes: what an operator sees, and what is left when it is removed."""
 
+import contextlib
 import json
 import re
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 from cluster import GATEWAY, GATEWAY_MODE, NAME, NOT_READY, OVERLAY, WORKER
 from install import loaded
-from machine import wait_for
+from machine import HarnessError, wait_for
 from parts import layout
 
 ECHO1, ECHO2, ECHO3 = layout.ECHOES.values()
@@ -25,13 +26,14 @@ def test_ready_on_every_node(cluster, installed):
     gateway = cluster.admin.get("v1", "Node", None, GATEWAY)
     assert GATEWAY_MODE in [taint["key"] for taint in gateway["spec"]["taints"]]
     for agent in (installed.worker, installed.gateway):
-        assert agent.readiness()[0] == 200
+        agent.wait(lambda: agent.readiness()[0] == 200, 60, "ready")  # noqa: B023
         assert not any(status["restartCount"] for status in agent.pod()["status"]["containerStatuses"])
 
 
 def test_pod_that_kubelet_started_is_verified(cluster, installed, shop):
-    subject = installed.worker.wait_state("shop", "verified", 20)
-    assert subject["flowsObserved"] and subject["violations"] == []
+    installed.observed("shop")
+    subject = installed.worker.wait_state("shop", "verified", 60)
+    assert subject["violations"] == []
     assert shop.tcp(ECHO1, TALK)[1][0].split()[-2] == cluster.lab.sgc("blue").public("gw1")
     created = cluster.admin.get("v1", "Pod", layout.NAMESPACE, "shop")
     assert subject["uid"] == created["metadata"]["uid"]
@@ -41,9 +43,9 @@ def test_pod_that_kubelet_started_is_verified(cluster, installed, shop):
 def test_pod_of_the_nodes_network_is_observed(cluster, installed):
     """It is known by its cgroup, where kubelet's driver made it."""
     cluster.run_pod("host", hostNetwork=True, nodeName=WORKER)
-    installed.worker.wait(lambda: installed.worker.subject("host")["flowsObserved"], 10, "observed")
+    installed.observed("host")
     installed.delete_pod("host")
-    installed.worker.wait(lambda: installed.worker.subject("host") is None, 5, "gone")
+    installed.worker.wait(lambda: installed.worker.subject("host") is None, 60, "gone")
 
 
 def test_asked_in_its_pod(cluster, installed, shop):
@@ -61,10 +63,10 @@ def test_moved_route_is_an_event(cluster, installed, shop):
     try:
         begin = time.monotonic()
         assert shop.tcp(ECHO1, TALK, 3, interval=0.002)[0] == 0
-        violation = installed.worker.wait_violation("gateway-bypass", "shop")
+        violation = installed.worker.wait_violation("gateway-bypass", "shop", timeout=60)
         print(f"gateway-bypass after {time.monotonic() - begin:.2f} s")
         assert {flow["interface"] for flow in violation["evidence"]["flows"]} == {"eth0"}
-        wait_for(lambda: any(e["reason"] == "GatewayBypass" for e in installed.events("shop")), "its event", 10, 0.05)
+        wait_for(lambda: any(e["reason"] == "GatewayBypass" for e in installed.events("shop")), "its event", 60, 0.05)
         print(f"its event after {time.monotonic() - begin:.2f} s")
         described = cluster.kubectl("-n", layout.NAMESPACE, "describe", "pod", "shop")
         (line,) = [line for line in described.splitlines() if " GatewayBypass " in line]
@@ -73,9 +75,9 @@ def test_moved_route_is_an_event(cluster, installed, shop):
         assert " GatewayBypass " in described and "shop" in described
     finally:
         cluster.lab.move_default_route("shop", "wg0")
-    installed.worker.wait(lambda: not installed.worker.violations(state="open"), 20, "resolved")
-    installed.worker.wait_state("shop", "verified", 10)
-    wait_for(lambda: any(e["reason"] == "GatewayBypassResolved" for e in installed.events("shop")), "its second event", 10, 0.05)
+    installed.worker.wait(lambda: not installed.worker.violations(state="open"), 60, "resolved")
+    installed.worker.wait_state("shop", "verified", 60)
+    wait_for(lambda: any(e["reason"] == "GatewayBypassResolved" for e in installed.events("shop")), "its second event", 60, 0.05)
 
 
 def test_deleted_agent_misses_nothing(cluster, installed, shop):
@@ -85,37 +87,36 @@ def test_deleted_agent_misses_nothing(cluster, installed, shop):
         installed.wait_gone()
         assert installed.worker.pins(), "the programs go on"
         installed.bypass(shop, ECHO2)
-    wait_for(cluster.rollout_done, "the next agent", 30, 0.05)
+    wait_for(cluster.rollout_done, "the next agent", 120, 0.05)
     assert installed.worker.pod()["metadata"]["uid"] != pod["uid"]
-    found = installed.worker.wait(lambda: installed.found(shop, ECHO2), 10, "what happened meanwhile")
-    assert found == 3
-    installed.worker.wait_state("shop", "verified", 20)
+    installed.worker.wait(lambda: installed.found(shop, ECHO2) == 3, 60, "what happened meanwhile")
+    installed.worker.wait_state("shop", "verified", 60)
+    assert installed.found(shop, ECHO2) == 3
 
 
 def test_rolling_update_misses_nothing(cluster, installed, shop):
     before = {agent: agent.pod()["metadata"]["uid"] for agent in (installed.worker, installed.gateway)}
-    cluster.kubectl("-n", NAME, "rollout", "restart", "daemonset", NAME)
-    # The worker's comes first, or when the other one is bound to its node and so out of the scheduler's hands.
-    def worker_is_next():
-        pods = {agent: agent.pod() for agent in before}
-        gateways = pods[installed.gateway]
-        return pods[installed.worker] is None or pods[installed.worker]["metadata"].get("deletionTimestamp") or \
-            (gateways and gateways["metadata"]["uid"] != before[installed.gateway])
-    wait_for(worker_is_next, "the worker's turn", 30)
+
+    def workers_has_gone():
+        """The other's turn may come first, and the worker's only when that one runs: but for that nobody is scheduled."""
+        installed.schedule(GATEWAY)
+        return installed.worker.pod() is None
     with installed.nobody_is_scheduled():
+        cluster.kubectl("-n", NAME, "rollout", "restart", "daemonset", NAME)
+        wait_for(workers_has_gone, "the worker's turn", 120, 0.05)
         installed.wait_gone()
         installed.bypass(shop, ECHO3)
-    wait_for(cluster.rollout_done, "the update", 40, 0.05)
+    wait_for(cluster.rollout_done, "the update", 120, 0.05)
     assert all(agent.pod()["metadata"]["uid"] != uid for agent, uid in before.items())
-    found = installed.worker.wait(lambda: installed.found(shop, ECHO3), 10, "what happened meanwhile")
-    assert found == 3
-    installed.worker.wait_state("shop", "verified", 20)
+    installed.worker.wait(lambda: installed.found(shop, ECHO3) == 3, 60, "what happened meanwhile")
+    installed.worker.wait_state("shop", "verified", 60)
+    assert installed.found(shop, ECHO3) == 3
 
 
 def test_log_is_readable(installed):
     """One line, one event; a quiet agent says nothing."""
     for agent in (installed.worker, installed.gateway):
-        lines = agent.log().splitlines()
+        lines = agent.wait(lambda: " agent started " in agent.log() and agent.log().splitlines(), 60, "a log")  # noqa: B023
         assert lines and not [line for line in lines if not LINE.fullmatch(line) or not line.isprintable()]
         assert not [line for line in lines if " error " in line], lines
         assert len(lines) <= 20, lines
@@ -125,10 +126,10 @@ def test_deleted_pod_is_gone(cluster, installed):
     brief = installed.run_pod("brief")
     cluster.kubectl("-n", layout.NAMESPACE, "delete", "pod", "brief")
     begin = time.monotonic()
-    installed.worker.wait(lambda: installed.worker.subject("brief") is None, 3, "gone")
+    installed.worker.wait(lambda: installed.worker.subject("brief") is None, 30, "gone")
     print(f"gone {time.monotonic() - begin:.2f} s after kubelet was done")
-    assert brief.ended.wait(10)
-    assert installed.worker.readiness()[0] == 200
+    assert brief.ended.wait(60)
+    installed.worker.wait(lambda: installed.worker.readiness()[0] == 200, 60, "ready")
 
 
 def test_removal_leaves_nothing(cluster, installed, shop):
@@ -138,12 +139,16 @@ def test_removal_leaves_nothing(cluster, installed, shop):
     begin = time.monotonic()
     cluster.kubectl("delete", "-k", OVERLAY)
     print(f"removed after {time.monotonic() - begin:.1f} s")
-    installed.wait_gone()
+    installed.wait_gone(WORKER, GATEWAY)
     assert installed.worker.pins() == installed.gateway.pins() == []
-    assert not any(loaded("link", number) for number in links)
-    wait_for(lambda: not any(loaded("prog", number) for number in programs), "the kernel dropped the programs", 10)
-    # kubelet makes a volume's folder, and removes none.
-    assert installed.remains() == {WORKER: [SPOOL], GATEWAY: [SPOOL]}
+    # It frees both later than who had them has gone (bpf_link_put(), kernel/bpf/syscall.c).
+    wait_for(lambda: not any(loaded("link", number) for number in links), "the kernel dropped the links")
+    wait_for(lambda: not any(loaded("prog", number) for number in programs), "the kernel dropped the programs")
+    # kubelet makes a volume's folder, and removes none. What it and containerd write meanwhile goes again.
+    only_folders = {WORKER: [SPOOL], GATEWAY: [SPOOL]}
+    with contextlib.suppress(HarnessError):
+        wait_for(lambda: installed.remains() == only_folders, "nothing else is left", 20, 0.2)
+    assert installed.remains() == only_folders
     assert shop.tcp(ECHO1, TALK)[0] == 0, "the pod goes on"
 
 
@@ -164,14 +169,19 @@ LOST = [
 @pytest.mark.parametrize("what, name, logged, status, reason", LOST, ids=[f"{row[0]}-{row[1]}" for row in LOST])
 def test_says_what_is_missing(partly, what, name, logged, status, reason):
     agent = partly(what, name)
-    agent.wait(lambda: agent.subject("shop"), 10, "the pod is known")
+    agent.wait(lambda: agent.subject("shop"), 60, "the pod is known")
+
+    def warnings():
+        return [line for line in agent.log().splitlines() if " warn " in line]
     # The API server gives no log before kubelet has told it that the container runs; the agent is faster.
-    agent.wait(lambda: " agent started " in agent.log(), 10, "the log is to be had")
-    warnings = [line for line in agent.log().splitlines() if " warn " in line]
-    assert [line for line in warnings if logged in line], agent.log()
-    # Nothing else is missing.
-    assert not [line for line in warnings if "missing" in line and logged not in line and name not in line], warnings
-    agent.wait(lambda: agent.readiness()[0] == status, 10, f"/readyz {status}")
-    assert reason in agent.readiness()[1]
+    agent.wait(lambda: " agent started " in agent.log(), 60, "the log is to be had")
+    agent.wait(lambda: [line for line in warnings() if logged in line], 60, f"a warning: {logged}")
+
+    def says_so():
+        now, text = agent.readiness()
+        return now == status and reason in text
+    agent.wait(says_so, 60, f"/readyz {status}: {reason}")
     if status == 200:
-        agent.wait_state("shop", "verified", 10)
+        agent.wait_state("shop", "verified", 60)
+    # Nothing else is missing.
+    assert not [line for line in warnings() if "missing" in line and logged not in line and name not in line], warnings()

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from cluster import OVERLAY, WORKER, Cluster
+from cluster import GATEWAY, OVERLAY, WORKER, Cluster
 from install import Installed
 
 
@@ -20,14 +20,14 @@ def test_pods_are_found_and_observed(installed):
     print(f"DaemonSet Ready on both nodes after {installed.ready_after:.1f} s")
     pod = installed.run_pod("shop")
     assert "/kubepods.slice/kubepods-besteffort.slice/" in pod.cgroup
-    assert installed.worker.subject("shop")["flowsObserved"]
+    installed.observed("shop")
     cluster.run_pod("host", hostNetwork=True, nodeName=WORKER)
-    installed.worker.wait(lambda: installed.worker.subject("host")["flowsObserved"], 10, "observed")
+    installed.observed("host")
     links, _ = installed.programs()
     assert len(links) >= 4, "of the pod's interfaces, and of the other one's cgroup"
 
 
 def test_removal_leaves_nothing(installed):
     installed.cluster.kubectl("delete", "-k", OVERLAY)
-    installed.wait_gone()
+    installed.wait_gone(WORKER, GATEWAY)
     assert installed.worker.pins() == installed.gateway.pins() == []
