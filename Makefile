@@ -180,7 +180,8 @@ demo: deps
 	$(Q)$(MAKE) --no-print-directory build
 	$(Q)BUILD=$(BUILD) tests/lab/demo.sh
 
-bench: deps
+bench:
+	$(Q)tests/deps.sh bench
 	$(Q)$(MAKE) --no-print-directory build
 	$(Q)BUILD=$(BUILD) tests/bench/bench.sh
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that building needs and the lab; with `image` only those that build the container image;
+# Installs the Debian packages that building needs and the lab; with `bench` also those that tests/bench reads objects with;
+# with `image` only those that build the container image;
 # with `test` all of them and those that only tests use: a real browser, promtool, amtool, container runtimes and a seccomp
 # profile as one has by default (netavark only spares a larger package that could stand in for it). Quiet when all are
 # there.
@@ -11,6 +12,7 @@ packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
 image='buildah debootstrap'
 case ${1:-} in
+bench) packages="$packages python3-yaml" ;;
 image) packages=$image ;;
 test) packages="$packages $image chromium prometheus prometheus-alertmanager crun netavark
 	golang-github-containers-common containerd runc containernetworking-plugins systemd python3-yaml python3-venv" ;;

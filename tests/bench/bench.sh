@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 export BUILD="${BUILD:-build}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 status=0
 
 mkdir -p "$BUILD/bench"

@@ -13,12 +13,22 @@ cgroup=$cgroup/$name
 
 finish() {
 	for n in pod out; do ip netns del "$name-$n" 2>/dev/null || :; done
-	[ ! -d "$cgroup" ] || rmdir "$cgroup" || :
+	# What was forked into it ends with the bench, a moment later.
+	if [ -d "$cgroup" ]; then
+		deadline=$(($(date +%s) + 10))
+		until [ -z "$(cat "$cgroup/cgroup.procs")" ] || [ "$(date +%s)" -ge $deadline ]; do :; done
+		rmdir "$cgroup" || :
+	fi
 	umount "$work/bpf" 2>/dev/null || :
 	rm -rf "$work"
 }
-trap finish EXIT INT TERM
+trap finish EXIT
+trap 'exit 130' INT TERM
 
+# What a run left that was killed.
+for old in $(ip netns list | sed -n 's/^\(evt-bench-\([0-9]*\)-[a-z]*\).*/\2:\1/p'); do
+	[ -d "/proc/${old%%:*}" ] || ip netns del "${old#*:}"
+done
 make -s BUILD="$build" "$build/tests/bench/bpf/bench" "$build/tests/bench/bpf/candidates.bpf.o"
 mkdir "$work/bpf" "$cgroup"
 mount -t bpf bpf "$work/bpf"

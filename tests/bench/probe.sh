@@ -15,8 +15,13 @@ cc -std=gnu11 -D_GNU_SOURCE -Iagent -I. -O2 -g -Wall -Wextra -o "$build/bench/pr
 work=$(mktemp -d)
 chmod 755 "$work" # the worker reads the certificates as nobody
 name=ev-bench-$$
+# What a run left that was killed.
+for old in $(ip netns list | sed -n 's/^ev-bench-\([0-9]*\).*/\1/p'); do
+	[ -d "/proc/$old" ] || { ip netns pids "ev-bench-$old" | xargs -r kill; ip netns del "ev-bench-$old"; }
+done
 ip netns add "$name"
 trap 'ip netns pids "$name" | xargs -r kill 2>/dev/null; ip netns del "$name"; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 ip -n "$name" link set lo up
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=echo \

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""One table of what `bpf.sh --json`, `probe.sh` and `agent.py` measured: table.py DIRECTORY. Budgets are the design's."""
+"""One table of what all parts of bench.sh measured: table.py DIRECTORY. Budgets are the design's."""
 
 import json
 import os
@@ -175,7 +175,10 @@ def read(folder, name):
 
 def main():
     folder, table = sys.argv[1], Table()
-    got = json.loads(read(folder, "agent.json") or "{}")
+    try:
+        got = json.loads(read(folder, "agent.json"))
+    except ValueError:  # it did not come to its end
+        got = {}
     for name, write in (("bpf.sh", lambda: packets(table, read(folder, "bpf.json").splitlines())),
                         ("agent.py traffic", lambda: traffic(table, got)),
                         ("probe.sh", lambda: probes(table, read(folder, "probe.txt"))),
@@ -184,7 +187,7 @@ def main():
                         ("export.py", lambda: collector(table, json.loads(read(folder, "export.json"))))):
         try:
             write()
-        except (KeyError, ValueError) as error:
+        except (LookupError, ValueError, TypeError, ArithmeticError) as error:
             table.missing.append(f"{name} ({type(error).__name__}: {error})")
     for part in ("idle", "memory.full"):
         if part not in got:
