@@ -197,7 +197,7 @@ def test_pod_that_comes_later(lab, agent):
 
 def test_check_beside_it(lab, agent):
     pins = agent.pins()
-    code, out, err = agent.execute(container.PROGRAM, "check", "--config", f"{container.CONFIG_DIR}/config.yaml")
+    code, out, err = agent.execute(container.PROGRAM, "check", "--wait", "60s", "--config", f"{container.CONFIG_DIR}/config.yaml")
     assert code == 0, (out, err)
     assert "2 of 2 pods verified" in out, (out, err)
     assert "missing" not in err and "confined" not in err, err

@@ -277,7 +277,7 @@ def test_probes_without_packets(lab, agent):
     assert "CAP_BPF is missing" in log and "CAP_PERFMON is missing" in log and "no packets are observed" in log
     code, body = agent.request("GET", "/readyz")[::2]
     assert code == 503 and b"CAP_BPF" in body
-    code, out, err = agent.cli("check")
+    code, out, err = agent.cli("check", "--wait", "60s")
     assert "CAP_BPF is missing" in err and "no packets are observed" in err
     assert "first" in out and code == 0, (out, err)
 

@@ -11,6 +11,8 @@ from parts.witness import Events, Leaving, one_flow, open_kinds, round_after, un
 
 ECHO1, ECHO2, ECHO3 = layout.ECHOES.values()
 TALK = layout.TCP_TALK_PORT
+# An interval: for so long bad traffic may pause, also that of a busy machine, and be the same.
+QUIET = 3
 SYN = ["--tcp-flags", "SYN,ACK,RST,FIN", "SYN"]
 
 
@@ -23,7 +25,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def agent(lab):
-    running = lab.agent(probe={"interval": "1s"})
+    running = lab.agent(probe={"interval": f"{QUIET}s"})
     running.wait_ready()
     return running
 
@@ -79,7 +81,8 @@ def test_bypass_goes_on_without_the_agent(lab, agent, name, end):
     assert [v["id"] for v in found] == [before["id"]]
     assert abs(unix(found[0]["firstSeen"]) - unix(before["firstSeen"])) < 0.001
     host.wait_for(lambda: float(old.lines[-1].split()[0]) > started + 0.5, "the old flow goes on")
-    old.kill()
+    # By itself: the reset of a connection that is cut off may be of no flow that its processor knows, and is not counted then.
+    assert old.stop() in (0, 1)
 
     # Exactly what netfilter saw, of the flow from before and of those of the gap.
     flow = wait_counted(agent, name, leaving[ECHO1], destination=ECHO1, protocol="tcp", interface="eth0")
@@ -133,7 +136,7 @@ def test_bypass_that_ended_while_nobody_watched(lab, agent):
     assert lab.pod("quiet").tcp(ECHO2, TALK, 4, interval=0.002)[0] == 0
     lab.move_default_route("quiet", "wg0")
     ended = time.time()
-    host.wait_for(lambda: time.time() - ended > 2.5, "the quiet time", pause=0.05)
+    host.wait_for(lambda: time.time() - ended > 1.5 * QUIET, "the quiet time", pause=0.05)
     again(agent)
     agent.wait_opened("gateway-bypass", "quiet", ended, lambda v: v["count"] >= 4)
     found = agent.violations(kind="gateway-bypass", pod="quiet")
@@ -176,7 +179,7 @@ def test_what_ended_in_the_gap_stays_ended(lab, agent):
     assert one_flow(agent, "quiet", destination=ECHO1, interface="eth0")["packets"]
     ended = time.time()
     # As long as bad traffic is remembered, so that it is not of now any more.
-    host.wait_for(lambda: time.time() - ended > 1.5, "the quiet time", pause=0.05)
+    host.wait_for(lambda: time.time() - ended > 1.5 * QUIET, "the quiet time", pause=0.05)
     agent.crash()
     again(agent)
     events = Events(agent)
@@ -212,7 +215,7 @@ def test_pod_deleted_in_the_gap_leaves_no_pins(lab, agent):
 def test_agents_of_two_labs_do_not_disturb_each_other(lab, agent):
     pins = agent.pins()
     with Lab() as other:
-        second = other.agent(probe={"interval": "1s"})
+        second = other.agent(probe={"interval": f"{QUIET}s"})
         second.wait_state("pa", "verified")
         agent.wait_state("pa", "verified")
         assert agent.pins() == pins
@@ -237,7 +240,7 @@ def test_check_beside_a_running_agent_leaves_nothing(lab, agent):
     pins, files = agent.pins(), kept(agent)
     programs = attached(lab)
     flows = {name: agent.flows(name) for name in ("pa", "pb", "quiet")}
-    check = host.Process([binary(), "check", "--config", agent.config_path], cgroup=agent.cgroup,
+    check = host.Process([binary(), "check", "--wait", "60s", "--config", agent.config_path], cgroup=agent.cgroup,
                          net=agent.node.net, mount_pid=agent.node.holder.pid)  # as by `kubectl exec`
     code, out = check.wait(), "\n".join(check.lines)
     assert code == 0, out

@@ -11,6 +11,8 @@
                                                                       closes with the first connection
     traffic.py dns HOST [--count N] [--interval S]                    questions for echo1.lab, each from its own port
 
+SIGTERM ends repeated ones after the try that is under way, so that no connection is cut off and answered by a reset.
+
 Options: --source ADDRESS binds, --timeout S (default 5), --forever instead of --count.
 A line is "UNIXTIME WHAT": the time just before the first packet of the try, so
 that a test can measure from it. Exit 0 when every try was answered, else 1.
@@ -18,6 +20,7 @@ that a test can measure from it. Exit 0 when every try was answered, else 1.
 
 import argparse
 import itertools
+import signal
 import socket
 import sys
 import threading
@@ -55,9 +58,10 @@ def http(args):
 
 
 def repeat(args, once):
-    failed = 0
+    failed, over = 0, []
+    signal.signal(signal.SIGTERM, lambda *_: over.append(True))
     for number in itertools.count():
-        if not args.forever and number >= args.count:
+        if over or not args.forever and number >= args.count:
             break
         if number:
             time.sleep(args.interval)

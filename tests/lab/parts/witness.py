@@ -157,6 +157,13 @@ class Waiting:
         return (self._read() - self.before) / 1e9
 
 
+def is_excused(change):
+    """A change of state that a busy machine makes: the next proof is late, or the node has no answers either. Nothing is
+    known of the pod for a moment then, and nothing is said against it."""
+    why = ("the last proof is of", "no echo answered the node")
+    return change["state"] == "verified" or change["state"] == "unverified" and any(text in change["reason"] for text in why)
+
+
 DETECTION = 0.1  # seconds from the first offending packet to the open violation
 TOLD = 1.0  # and from there to whoever listens, at most: as long as a change waits for the spool to keep it
 BUSY = 2.0  # for which a machine that does other things as well may let a process wait
