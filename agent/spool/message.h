@@ -44,7 +44,7 @@ enum spool_kind {
 	SPOOL_REMOVE, /* nothing is to be left */
 	/* spool → worker */
 	SPOOL_ROWS,
-	SPOOL_END,  /* of OPEN, READ, HISTORY, REMOVE: no more rows follow; of OPEN with `more`: the disk
+	SPOOL_END, /* of OPEN, READ, HISTORY, REMOVE: no more rows follow; of OPEN with `more`: the disk
 	               cannot be read yet, rows and another END follow when it can */
 	SPOOL_KEPT, /* every PUT up to `token` is kept */
 	_SPOOL_KIND_MAX,
@@ -83,7 +83,7 @@ struct spool_message {
 	uint32_t max_rows;                   /* READ, HISTORY */
 	uint32_t max_bytes;                  /* READ: of bodies; at least one record comes */
 	uint64_t limit;                      /* OPEN: bytes the spool may take */
-	bool more; /* END: there are more; of OPEN: they come later */
+	bool more;                           /* END: there are more; of OPEN: they come later */
 	char directory[SPOOL_DIRECTORY_MAX]; /* OPEN: absolute */
 	struct spool_state state;            /* END, KEPT */
 };
