@@ -261,8 +261,11 @@
 #define BROKER_STOP_NS (20ULL * 1000000000ULL)
 /* Without its socket the worker has nothing left to do. */
 #define BROKER_GONE_NS (5ULL * 1000000000ULL)
-/* A process that was killed is gone within milliseconds; an agent that runs is told apart after this. */
-#define BROKER_LISTEN_TRIES 25
+/*
+ * A process that was killed is gone within milliseconds, on a machine that is short of time within seconds; an agent that
+ * runs is told apart after this.
+ */
+#define BROKER_LISTEN_TRIES 250
 #define BROKER_LISTEN_PAUSE_MS 20
 
 /* One object of the API server: etcd takes 1.5 MiB, JSON and managed fields make more of it. */
