@@ -57,7 +57,7 @@ void __libc_free(void *old);
 #endif
 
 #define OOM_FRAMES 14
-#define OOM_SECONDS 20 /* of one repetition */
+#define OOM_SECONDS 60 /* of one repetition */
 
 enum oom_mode {
 	OOM_ONE,   /* only the n-th fails; libraries have run before */
