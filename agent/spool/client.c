@@ -1,4 +1,4 @@
-#include "spool/client.h"
+#include "spool/client_parts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,161 +10,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "spool/outbox.h"
 
 /* Messages read in one turn of the loop; other sources are to be heard, too. */
 #define TURN_MAX 64
-
-enum which { LOAD, READ, HISTORY, REMOVE, _WHICH_MAX };
-
-/* Asked, and not answered to the end. */
-struct question {
-	bool asked;
-	uint64_t token;
-	bool later;       /* LOAD: the disk cannot be read yet, they come when it can */
-	spool_row_fn row; /* NULL: nobody wants them any more */
-	spool_end_fn end;
-	void *user;
-	uint32_t left;  /* rows that may still come */
-	int64_t newest; /* of READ: what came is after this */
-};
-
-struct spool_client {
-	struct loop_source source;
-	struct spool_events events;
-	struct question questions[_WHICH_MAX];
-	struct outbox outbox;
-	uint64_t token, put, kept; /* newest: given, of a PUT, told to be kept */
-	int64_t owed;              /* of DONE, when there was no memory to say it */
-	uint32_t watched;          /* events */
-	int fd, error;             /* owned; why nothing more can be said */
-	struct spool_client_stats stats;
-	char in[SPOOL_MESSAGE_MAX + 1], out[SPOOL_MESSAGE_MAX];
-};
-
-static bool is_waiting(const struct spool_client *client)
-{
-	return client->outbox.first != NULL;
-}
-
-static void drop_waiting(struct spool_client *client)
-{
-	outbox_clear(&client->outbox);
-	client->stats.queued_bytes = 0;
-}
-
-static bool is_closed(int error)
-{
-	return error == EPIPE || error == ECONNRESET || error == ENOTCONN;
-}
-
-/* Saying */
-
-/* -EAGAIN: there is no room, or no memory for it in the kernel. */
-static int send_now(struct spool_client *client, const char *data, size_t len)
-{
-	ssize_t n;
-
-	do
-		n = send(client->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return 0;
-	if (is_closed(errno)) {
-		client->stats.gone = true;
-		return -EPIPE;
-	}
-	return errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
-}
-
-static int watch(struct spool_client *client)
-{
-	uint32_t wanted = EPOLLIN | (is_waiting(client) ? EPOLLOUT : 0);
-	int r;
-
-	if (!client->source.loop || wanted == client->watched)
-		return 0;
-	r = loop_modify(&client->source, wanted);
-	if (r == 0)
-		client->watched = wanted;
-	return r;
-}
-
-static int flush(struct spool_client *client)
-{
-	const char *next;
-	size_t len;
-	int r = 0;
-
-	while (r == 0 && (next = outbox_first(&client->outbox, &len)) != NULL) {
-		r = send_now(client, next, len);
-		if (r == 0)
-			outbox_drop_first(&client->outbox);
-	}
-	client->stats.queued_bytes = client->outbox.bytes;
-	return r == -EAGAIN ? 0 : r;
-}
-
-static void count_lost(struct spool_client *client, uint64_t n)
-{
-	client->stats.refused += n;
-	if (n > 0)
-		client->stats.refused_ns = clock_now().mono_ns;
-}
-
-static int queue(struct spool_client *client, enum outbox_kind kind, size_t len)
-{
-	uint64_t lost = 0;
-	int r = outbox_add(&client->outbox, kind, client->out, len, &lost);
-
-	count_lost(client, lost);
-	client->stats.queued_bytes = client->outbox.bytes;
-	return r ?: watch(client);
-}
-
-static bool has_record(const struct spool_row *rows, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (rows[i].table == SPOOL_RECORD && rows[i].body)
-			return true;
-	return false;
-}
-
-static enum outbox_kind kind_of(const struct spool_message *message, const struct spool_row *rows)
-{
-	if (message->kind != SPOOL_PUT)
-		return OUTBOX_QUESTION;
-	return has_record(rows, message->n_rows) ? OUTBOX_RECORD : OUTBOX_ROWS;
-}
-
-/* With the next token, which is taken only when it is said, or waits to be. */
-static int say(struct spool_client *client, struct spool_message *message,
-               const struct spool_row *rows)
-{
-	size_t len;
-	int r;
-
-	if (client->error < 0)
-		return client->error;
-	message->token = client->token + 1;
-	r = spool_message_write(message, rows, client->out, &len);
-	if (r < 0)
-		return r;
-	r = is_waiting(client) ? -EAGAIN : send_now(client, client->out, len);
-	if (r == -EAGAIN)
-		r = queue(client, kind_of(message, rows), len);
-	if (r == 0)
-		client->token = message->token;
-	return r;
-}
-
-static void settle(struct spool_client *client)
-{
-	struct spool_message message = { .kind = SPOOL_DONE, .after = client->owed };
-
-	if (client->owed > 0 && say(client, &message, NULL) == 0)
-		client->owed = 0;
-}
 
 /* Hearing */
 
@@ -305,7 +153,7 @@ static void fail(struct spool_client *client, int r)
 	loop_remove(&client->source);
 	client->error = r;
 	client->stats.gone = true;
-	drop_waiting(client);
+	client_drop(client);
 	for (size_t i = 0; i < _WHICH_MAX; i++)
 		finish(&client->questions[i], r, false);
 	if (client->events.gone)
@@ -318,12 +166,12 @@ static int on_event(struct loop_source *source, uint32_t events)
 	int r = client->error;
 
 	if (r == 0 && events & EPOLLOUT)
-		r = flush(client);
+		r = client_flush(client);
 	/* What it said before it ended is heard. */
 	if (r == 0 || r == -EPIPE)
 		r = hear(client) ?: r;
-	settle(client);
-	r = r ?: watch(client);
+	client_settle(client);
+	r = r ?: client_watch(client);
 	if (r < 0)
 		fail(client, r);
 	return 0;
@@ -345,15 +193,15 @@ static int await(struct spool_client *client, const struct question *question, i
 	int r = 0;
 
 	while (r == 0 && question->asked && !question->later) {
-		struct pollfd pollfd = { client->fd, POLLIN | (is_waiting(client) ? POLLOUT : 0),
-			                 0 };
+		struct pollfd pollfd = { client->fd,
+			                 POLLIN | (client_is_waiting(client) ? POLLOUT : 0), 0 };
 		int n = poll(&pollfd, 1, until(deadline));
 
 		if (n < 0 && errno != EINTR)
 			r = -errno;
 		else if (n == 0)
 			return -ETIMEDOUT;
-		r = r ?: flush(client);
+		r = r ?: client_flush(client);
 		if (r == 0 || r == -EPIPE)
 			r = hear(client) ?: r;
 	}
@@ -377,8 +225,8 @@ static int ask(struct spool_client *client, enum which which, struct spool_messa
 
 	if (question->asked)
 		return -EBUSY;
-	settle(client);
-	r = say(client, message, NULL);
+	client_settle(client);
+	r = client_say(client, message, NULL);
 	if (r < 0)
 		return r;
 	*question = *as;
@@ -416,14 +264,14 @@ uint64_t spool_client_put(struct spool_client *client, const struct spool_row *r
 {
 	struct spool_message message = { .kind = SPOOL_PUT, .n_rows = (uint32_t)n };
 
-	settle(client);
-	if (n <= SPOOL_ROWS_MAX && say(client, &message, rows) == 0) {
+	client_settle(client);
+	if (n <= SPOOL_ROWS_MAX && client_say(client, &message, rows) == 0) {
 		client->put = message.token;
 		if (!client->stats.waits_ns)
 			client->stats.waits_ns = clock_now().mono_ns;
 		return message.token;
 	}
-	count_lost(client, has_record(rows, n));
+	client_count_lost(client, client_has_record(rows, n));
 	return 0;
 }
 
@@ -470,7 +318,7 @@ void spool_client_forget_history(struct spool_client *client)
 void spool_client_done(struct spool_client *client, int64_t number)
 {
 	client->owed = number > client->owed ? number : client->owed;
-	settle(client);
+	client_settle(client);
 }
 
 int spool_client_remove(struct spool_client *client)
@@ -519,16 +367,16 @@ static void say_the_rest(struct spool_client *client)
 	char count[24];
 	int r = 0;
 
-	settle(client);
-	while (is_waiting(client) && client->error == 0 && r == 0) {
+	client_settle(client);
+	while (client_is_waiting(client) && client->error == 0 && r == 0) {
 		struct pollfd pollfd = { client->fd, POLLIN | POLLOUT, 0 };
 
 		if (poll(&pollfd, 1, until(deadline)) == 0)
 			break;
-		r = flush(client);
+		r = client_flush(client);
 		r = r ?: hear(client);
 	}
-	if (!is_waiting(client))
+	if (!client_is_waiting(client))
 		return;
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)client->stats.queued_bytes);
 	log_warn("the spool did not take everything before the end", "bytes", count, NULL);
@@ -569,7 +417,7 @@ int spool_client_finish(struct spool_client *client)
 	forget_all(client);
 	loop_remove(&client->source);
 	say_the_rest(client);
-	drop_waiting(client);
+	client_drop(client);
 	(void)shutdown(client->fd, SHUT_WR);
 	r = hear_the_rest(client);
 	client->error = -EPIPE;
@@ -585,7 +433,7 @@ struct spool_client *spool_client_free(struct spool_client *client)
 	client->events = (struct spool_events){ 0 };
 	loop_remove(&client->source);
 	say_the_rest(client);
-	drop_waiting(client);
+	client_drop(client);
 	fd_closep(&client->fd);
 	free(client);
 	return NULL;
