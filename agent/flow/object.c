@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "flow/fail.h"
+#include "flow/privilege.h"
 #include "limits.h"
 
 _Static_assert(PROBE_PRIORITY == FLOW_PROBE_PRIORITY, "probe sockets and programs disagree");
@@ -203,10 +204,7 @@ static int load(struct object *object, const struct object_options *options,
 	if (r == -EINVAL && !is_new)
 		r = -ESTALE;
 	if (r < 0)
-		return flow_loader_fail(error, r,
-		                        "the kernel refuses the packet programs: %s (its reasons: "
-		                        "log level debug)",
-		                        strerror(-r));
+		return privilege_refused(error, r);
 	r = is_new ? write_layout(object) : 0;
 	r = r ?: learn_own_cgroup(object);
 	if (r < 0)

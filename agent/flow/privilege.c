@@ -4,12 +4,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/capabilities.h"
 #include "flow/fail.h"
 
 #define BTF_FILE "/sys/kernel/btf/vmlinux"
+#define NEEDED_MAJOR 5
+#define NEEDED_MINOR 15
+#define STRING(x) #x
+#define DECIMAL(x) STRING(x)
+#define NEEDED_TEXT DECIMAL(NEEDED_MAJOR) "." DECIMAL(NEEDED_MINOR)
 
 int privilege_check(struct flow_loader_error *error)
 {
@@ -33,4 +39,28 @@ int privilege_check(struct flow_loader_error *error)
 		                        " (a kernel with CONFIG_DEBUG_INFO_BTF): %s",
 		                        strerror(errno));
 	return 0;
+}
+
+bool privilege_kernel_is_old(const char *release)
+{
+	unsigned int major, minor;
+
+	if (sscanf(release, "%3u.%5u", &major, &minor) != 2)
+		return false;
+	return major < NEEDED_MAJOR || (major == NEEDED_MAJOR && minor < NEEDED_MINOR);
+}
+
+int privilege_refused(struct flow_loader_error *error, int r)
+{
+	struct utsname name;
+
+	/* What it answers itself misleads: before 5.11 EPERM, where memory of maps counts as locked. */
+	if (uname(&name) == 0 && privilege_kernel_is_old(name.release))
+		return flow_loader_fail(error, r,
+		                        "observing packets needs Linux " NEEDED_TEXT ", this is %s",
+		                        name.release);
+	return flow_loader_fail(
+		error, r,
+		"the kernel refuses the packet programs: %s (its reasons: log level debug)",
+		strerror(-r));
 }
