@@ -1,5 +1,6 @@
 """What a test knows without the agent's word: when an event reached a reader, and what netfilter saw leave a pod."""
 
+import itertools
 import json
 import re
 import socket
@@ -60,8 +61,10 @@ class Events:
 class Leaving:
     """A rule of the pod's mangle POSTROUTING, which sees every packet after the last word about its route."""
 
+    numbers = itertools.count()  # id() is given again to a later one
+
     def __init__(self, pod, *match):
-        self.pod, self.match, self.mark = pod, match, f"count-{id(self)}"
+        self.pod, self.match, self.mark = pod, match, f"count-{next(self.numbers)}."
         with host.inside(pod.net):
             host.run(["iptables-nft", "-t", "mangle", "-A", "POSTROUTING", *match,
                       "-m", "comment", "--comment", self.mark])
