@@ -132,7 +132,7 @@ def api_server(table, got):
     table.row("requests, bytes for it", f"{got['first']['requests']:.0f}, {got['first']['received_bytes'] / 2**20:.1f} MiB")
     table.row("bytes per hour", f"{got['perHour']['received_bytes'] / 1024:.0f} KiB", f"{got['heartbeats']} Nodes were told of")
     table.row("requests per hour", f"{got['requestsPerHour']:.0f}", "each watch lasts 5 to 10 min, as drawn")
-    memory(table, "both processes", got["memory"], 24)
+    memory(table, "all processes", got["memory"], 24)
     table.row("CPU", f"{got['cpuPercent']:.2f} %")
     table.row("wake-ups per second", f"{got['wakeupsPerSecond']:.0f}")
     again = got["again"]
