@@ -48,7 +48,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
-.PHONY: help deps test-deps kubernetes collector build check test unit unit-build demo bench fuzz image format clean
+.PHONY: help deps test-deps kubernetes collector kernels build check test unit unit-build demo bench fuzz image format clean
 
 help:
 	@echo 'make deps    install the Debian packages that building and testing need'
@@ -58,6 +58,7 @@ help:
 	@echo 'make unit    unit tests and the replay of the fuzzing corpora only'
 	@echo 'make kubernetes  the real API server for tests/kube, into .cache/; five minutes, once'
 	@echo 'make collector   the real OpenTelemetry Collector for tests/collector, into .cache/; three minutes, once'
+	@echo 'make kernels  the agent on the kernels KERNELS (default: all five of tests/kernels), in QEMU'
 	@echo 'make demo    the lab: healthy and broken egress, with the verdicts'
 	@echo 'make bench   what it costs, as ratios'
 	@echo 'make fuzz    each fuzzer for FUZZ_SECONDS (default 60)'
@@ -175,6 +176,13 @@ test: test-deps
 
 check:
 	$(Q)tests/check/check.sh
+
+# Fetched into .cache/ the first time.
+KERNELS ?= 5.10 5.15 6.1 6.8 6.12
+kernels:
+	$(Q)tests/deps.sh kernels
+	$(Q)$(MAKE) --no-print-directory build
+	$(Q)for k in $(KERNELS); do BUILD=$(BUILD) $(PYTHON) -B tests/kernels/kernels.py run $$k || exit 1; done
 
 demo: deps
 	$(Q)$(MAKE) --no-print-directory build

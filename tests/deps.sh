@@ -11,9 +11,11 @@ packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
 image='buildah debootstrap'
+kernels='qemu-system-x86 busybox-static kmod'
 case ${1:-} in
 bench) packages="$packages python3-yaml" ;;
 image) packages=$image ;;
+kernels) packages="$packages $kernels" ;;
 test) packages="$packages $image chromium prometheus prometheus-alertmanager crun netavark
 	golang-github-containers-common containerd runc containernetworking-plugins systemd python3-yaml python3-venv" ;;
 esac
