@@ -782,6 +782,73 @@ static void test_load_fails(void **state)
 	}
 }
 
+/* A disk that does not answer is waited for, to a bound; then all goes on without, and its rows come from the loop. */
+static void test_load_of_a_slow_disk(void **state)
+{
+	struct spool_row violation = row(SPOOL_VIOLATION, "v1", 0, "{}");
+	uint64_t begin_ns, token;
+	int theirs;
+
+	(void)state;
+	start();
+	wait_kept(spool_client_put(f.client, &violation, 1));
+	stop();
+
+	begin(&theirs);
+	f.pid = spool_process(theirs, -1);
+	assert_int_equal(kill(f.pid, SIGSTOP), 0);
+	begin_ns = clock_now().mono_ns;
+	assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, on_end, NULL),
+	                 -EINPROGRESS);
+	assert_true(clock_now().mono_ns - begin_ns >= SPOOL_OPEN_MS * NSEC_PER_MSEC);
+	assert_true(spool_client_stats(f.client)->state.degraded);
+	assert_non_null(strstr(spool_client_stats(f.client)->state.reason, "does not answer"));
+	token = put_record(1, 10);
+	assert_true(token > 0);
+	assert_int_equal(f.ends, 0);
+	assert_int_equal(kill(f.pid, SIGCONT), 0);
+	fake_loop_run(f.loop); /* to the end */
+	assert_int_equal(f.ends, 1);
+	assert_int_equal(f.end, 0);
+	assert_int_equal(f.open, 1);
+	assert_false(spool_client_stats(f.client)->state.degraded);
+	wait_kept(token);
+	assert_int_equal(read_all(), 1);
+	stop();
+}
+
+/* One that says that its disk cannot be read yet. */
+static void test_load_comes_later(void **state)
+{
+	const struct spool_message later = { .kind = SPOOL_END,
+		                             .token = 1,
+		                             .more = true,
+		                             .state = { .degraded = true, .reason = "no folder" } },
+				   rows = { .kind = SPOOL_ROWS, .n_rows = 1, .token = 1 },
+				   end = { .kind = SPOOL_END, .token = 1 };
+	const struct spool_row violation = row(SPOOL_VIOLATION, "v1", 0, "{}");
+
+	(void)state;
+	begin(&f.peer);
+	answer(&later, NULL);
+	assert_int_equal(spool_client_load(f.client, f.folder, LIMIT, on_row, on_end, NULL),
+	                 -EINPROGRESS);
+	assert_string_equal(spool_client_stats(f.client)->state.reason, "no folder");
+	assert_true(put_record(1, 10) > 0);
+	assert_int_equal(f.ends, 0);
+	answer(&rows, &violation);
+	answer(&end, NULL);
+	fake_loop_run(f.loop);
+	assert_int_equal(f.gone, 0);
+	assert_int_equal(f.ends, 1);
+	assert_int_equal(f.open, 1);
+	assert_false(spool_client_stats(f.client)->state.degraded);
+	/* And no more after that. */
+	answer(&rows, &violation);
+	fake_loop_run(f.loop);
+	assert_int_equal(f.gone, 1);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -806,6 +873,8 @@ int main(void)
 		TEST(test_hostile_process),
 		TEST(test_broken_process),
 		TEST(test_load_fails),
+		TEST(test_load_of_a_slow_disk),
+		TEST(test_load_comes_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
