@@ -336,6 +336,11 @@
 #define SPOOL_SUBJECT_AGE_US (7LL * 86400 * 1000000)
 /* So one that is still here is written anew, whether it changed or not. */
 #define SPOOL_SUBJECT_AGAIN_NS (86400ULL * 1000000000ULL)
+/*
+ * Newer records wait so long for older ones on a disk that cannot be read: an agent that ends while its disk is slow has it for
+ * less. Later they go first: a broken disk must not silence a node.
+ */
+#define SPOOL_HOLD_NS (60ULL * 1000000000ULL)
 /* While the disk refuses: some thousand changes. */
 #define SPOOL_MEMORY_BYTES (8u << 20)
 /* Of a disk that is smaller than collector.spool.maxBytes one part in so many is the file system's; below the minimum it is full, not small. */

@@ -16,9 +16,11 @@
 int spool_files_init(struct spool_files *files, const char *directory)
 {
 	char **const paths[] = { &files->db,        &files->log,     &files->fresh,
-		                 &files->fresh_log, &files->corrupt, &files->corrupt_log };
+		                 &files->fresh_log, &files->corrupt, &files->corrupt_log,
+		                 &files->tally };
 	static const char *const names[] = {
-		DB, DB "-wal", DB ".new", DB ".new-wal", DB ".corrupt", DB ".corrupt-wal"
+		DB,         DB "-wal", DB ".new", DB ".new-wal", DB ".corrupt", DB ".corrupt-wal",
+		DB "-tally"
 	};
 	size_t len = strlen(directory);
 	bool whole;
@@ -47,6 +49,7 @@ void spool_files_free(struct spool_files *files)
 	free(files->fresh_log);
 	free(files->corrupt);
 	free(files->corrupt_log);
+	free(files->tally);
 	*files = (struct spool_files){ 0 };
 }
 
@@ -167,5 +170,6 @@ void spool_files_remove(const struct spool_files *files)
 	(void)spool_files_clear_new(files);
 	(void)remove_file(files->corrupt_log);
 	(void)remove_file(files->corrupt);
+	(void)remove_file(files->tally);
 	(void)sync_directory(files->directory);
 }

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct spool_files {
-	char *directory, *db, *log, *fresh, *fresh_log, *corrupt, *corrupt_log; /* owned */
+	char *directory, *db, *log, *fresh, *fresh_log, *corrupt, *corrupt_log, *tally; /* owned */
 };
 
 /* 0 or -ENOMEM. */

@@ -43,12 +43,7 @@ static void add_stats(struct spool *spool, struct store *store, uint64_t *corrup
 	state->bytes += stats.bytes;
 	if (waiting && (!state->oldest_us || stats.oldest_us < state->oldest_us))
 		state->oldest_us = stats.oldest_us;
-	state->dropped[SPOOL_DROP_CORRUPT] += stats.corrupt_records - *corrupt;
-	if (stats.corrupt_records > *corrupt)
-		snprintf(spool->lost, sizeof(spool->lost),
-		         "rows of spool.db were damaged and are lost, %llu of them records",
-		         (unsigned long long)stats.corrupt_records);
-	*corrupt = stats.corrupt_records;
+	spool_loss_rows(spool, store, corrupt);
 }
 
 void spool_update(struct spool *spool)
@@ -61,19 +56,6 @@ void spool_update(struct spool *spool)
 	add_stats(spool, spool->memory, &spool->corrupt[1]);
 	state->full = spool->now.mono_ns < spool->full_until;
 	update_reason(spool);
-}
-
-void spool_make_room(struct spool *spool, struct store *store, bool all)
-{
-	uint64_t *dropped = spool->state.dropped, before = dropped[SPOOL_DROP_FULL];
-
-	/* What cannot be removed now can be later; what then does not fit says so itself. */
-	if (all)
-		(void)store_trim(store, spool->now.wall_us, dropped);
-	else
-		(void)store_make_room(store, dropped);
-	if (dropped[SPOOL_DROP_FULL] > before)
-		spool->full_until = spool->now.mono_ns + SPOOL_FULL_NS;
 }
 
 /* Writing */

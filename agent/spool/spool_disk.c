@@ -3,10 +3,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+
+static void attach(struct spool *spool);
+static void read_only(struct spool *spool, int r);
 
 const char *spool_why(int r)
 {
@@ -28,6 +32,54 @@ const char *spool_why(int r)
 	}
 }
 
+static void close_disk(struct spool *spool)
+{
+	spool_loss_rows(spool, spool->disk, &spool->corrupt[0]);
+	spool->disk = store_free(spool->disk);
+	spool->corrupt[0] = 0;
+	spool->readonly = false;
+}
+
+/*
+ * After an error of fsync(2) the kernel may take pages for written that are not: opened anew, the log goes to the file once
+ * more. Until then what waits there is read as it is, since it is older than what comes to memory; unless it is that
+ * which failed.
+ */
+static void reopen(struct spool *spool, int r)
+{
+	bool reading = spool->readonly;
+
+	close_disk(spool);
+	if (!reading)
+		read_only(spool, r);
+	if (spool->disk)
+		attach(spool);
+}
+
+/* As far as is known without it: records wait on a disk that cannot be read. */
+static bool has_unread(const struct spool *spool)
+{
+	struct stat st;
+	uint64_t waiting;
+
+	if (stat(spool->files.db, &st) < 0 || st.st_size == 0)
+		return false;
+	return spool->confine || store_peek(spool->files.db, &waiting) < 0 || waiting > 0;
+}
+
+static void note_unread(struct spool *spool)
+{
+	if (spool->disk || spool->unread)
+		return;
+	spool->unread = has_unread(spool);
+	spool->held_until = spool->now.mono_ns + SPOOL_HOLD_NS;
+}
+
+bool spool_is_held(const struct spool *spool)
+{
+	return spool->unread && !spool->disk && spool->now.mono_ns < spool->held_until;
+}
+
 /* The disk refuses: on in memory. A store of a disk that is full or takes nothing is still read. */
 void spool_disk_degrade(struct spool *spool, int r)
 {
@@ -37,16 +89,13 @@ void spool_disk_degrade(struct spool *spool, int r)
 	if (r != -ENOMEM)
 		spool->state.errors++;
 	spool->error = r;
-	spool->next_try = spool->now.mono_ns + SPOOL_RETRY_NS;
-	if (!spool->disk)
-		return;
-	spool->next = store_next(spool->disk);
-	/*
-	 * After an error of fsync(2) the kernel may take pages for written that are not: opened
-	 * anew, the log goes to the file once more.
-	 */
-	if (r != -ENOSPC && r != -EROFS && r != -ENOMEM)
-		spool->disk = store_free(spool->disk);
+	if (spool->disk)
+		spool->next = store_next(spool->disk);
+	if (spool->disk && r != -ENOSPC && r != -EROFS && r != -ENOMEM)
+		reopen(spool, r);
+	note_unread(spool);
+	spool->next_try =
+		spool->now.mono_ns + (spool_is_held(spool) ? SPOOL_TICK_NS : SPOOL_RETRY_NS);
 }
 
 static int salvage(struct spool *spool, int error, uint64_t *kept, uint64_t *lost)
@@ -54,7 +103,7 @@ static int salvage(struct spool *spool, int error, uint64_t *kept, uint64_t *los
 	cleanup(store_freep) struct store *fresh = NULL;
 	int r = spool_files_clear_new(&spool->files);
 
-	r = r ?: store_open(spool->files.fresh, spool->bound, &fresh);
+	r = r ?: store_open_new(spool->files.fresh, spool->bound, &fresh);
 	if (error == -EBADMSG)
 		r = r ?: store_salvage(spool->files.db, fresh, kept, lost);
 	return r;
@@ -74,18 +123,11 @@ static int replace(struct spool *spool, int error)
 	r = spool_files_replace(&spool->files);
 	if (r < 0)
 		return r;
-	if (error == -EBADMSG)
-		snprintf(spool->lost, sizeof(spool->lost),
-		         "spool.db was corrupt: kept %llu rows, lost at least %llu records; the "
-		         "file is kept as spool.db.corrupt",
-		         (unsigned long long)kept, (unsigned long long)lost);
-	else
-		snprintf(spool->lost, sizeof(spool->lost),
-		         "spool.db was another program's, or a newer version's; the file is kept "
-		         "as spool.db.corrupt");
-	spool->state.dropped[SPOOL_DROP_CORRUPT] += lost;
+	spool->gone.corrupt = spool->gone.corrupt || error == -EBADMSG;
+	spool->gone.foreign = spool->gone.foreign || error != -EBADMSG;
+	spool->gone.kept = kept;
+	spool->gone.lost += lost;
 	spool->state.errors++;
-	log_error("spool: a new file", "reason", spool->lost, NULL);
 	return 0;
 }
 
@@ -95,7 +137,9 @@ static void read_only(struct spool *spool, int r)
 	cleanup(store_freep) struct store *memory = NULL;
 	uint64_t kept, lost;
 
-	if (r == -EROFS && store_open_readonly(spool->files.db, &spool->disk) == 0) {
+	/* It is ours, whole as far as is known, and nobody else writes to it. */
+	if ((r == -EROFS || r == -EIO || r == -EACCES || r == -ENOSPC) && !spool->confine &&
+	    store_open_readonly(spool->files.db, &spool->disk) == 0) {
 		spool->readonly = true;
 		return;
 	}
@@ -181,6 +225,16 @@ static int open_file(struct spool *spool, bool corrupt)
 	return replaced ?: store_open(spool->files.db, spool->bound, &spool->disk);
 }
 
+static int open_and_settle(struct spool *spool, bool corrupt)
+{
+	int r = open_file(spool, corrupt);
+
+	r = r ?: spool_loss_settle(spool);
+	if (r < 0)
+		spool->disk = store_free(spool->disk);
+	return r;
+}
+
 /* No number that anybody was told is given again. */
 static int skip_told(struct spool *spool)
 {
@@ -197,30 +251,32 @@ static int skip_told(struct spool *spool)
 }
 
 /*
- * What is known of a disk's numbers holds when it is as it was left and nobody was told higher ones, of
- * memory, meanwhile. Else all that is on it comes after what was told.
+ * What is known of a disk's numbers holds when it is as it was left, or has more after them (a transaction whose fsync(2)
+ * failed), and nobody was told higher ones, of memory, while it could not be read. Else all that is on it comes after what
+ * was told.
  */
 static void attach(struct spool *spool)
 {
-	int64_t next = store_next(spool->disk);
+	int64_t next = store_next(spool->disk), told = spool->told - spool->shift;
+	bool stand = !spool->passed &&
+	             (next == spool->next || (next > spool->next && told < spool->next));
 
-	if (next != spool->next)
+	if (!stand) {
 		spool->done = 0;
-	if (next != spool->next || spool->told - spool->shift >= next) {
 		spool->shift = spool->told;
-		if (spool->memory_shift < spool->shift + next)
-			spool->memory_shift = spool->shift + next;
 	}
+	if ((!stand || next != spool->next) && spool->memory_shift < spool->shift + next)
+		spool->memory_shift = spool->shift + next;
 	spool->next = next;
+	spool->passed = spool->unread = false;
 }
 
 int spool_disk_open(struct spool *spool)
 {
 	int r;
 
-	spool->disk = store_free(spool->disk);
-	spool->readonly = false;
-	r = open_file(spool, false);
+	close_disk(spool);
+	r = open_and_settle(spool, false);
 	if (r < 0)
 		read_only(spool, r);
 	if (!spool->disk)
@@ -236,9 +292,8 @@ static int mend(struct spool *spool)
 	int r;
 
 	spool->next = store_next(spool->disk);
-	spool->disk = store_free(spool->disk);
-	spool->readonly = false;
-	r = open_file(spool, true);
+	close_disk(spool);
+	r = open_and_settle(spool, true);
 	if (r < 0)
 		read_only(spool, r);
 	return r ?: skip_told(spool);

@@ -44,6 +44,24 @@ static int read_records(struct reader *reader, struct store *store, int64_t shif
 	return store_records(store, after, UINT32_MAX, UINT32_MAX, tell_record, reader, &more);
 }
 
+/*
+ * What was told before a store was mended, or opened anew for reading, is not told again: it keeps its numbers. As long as
+ * older ones are there and cannot be read, it is as if the reader had stopped before them.
+ */
+static void read_disk_records(struct reader *reader)
+{
+	struct spool *spool = reader->spool;
+	int r = 0;
+
+	for (int i = 0; i < 3 && spool->disk; i++) {
+		r = read_records(reader, spool->disk, spool->shift);
+		if (r == 0)
+			return;
+		(void)spool_disk_failed(spool, r);
+	}
+	reader->stopped = (r < 0 && spool->disk) || spool_is_held(spool);
+}
+
 void spool_records(struct spool *spool, int64_t after, uint32_t max_rows, uint32_t max_bytes,
                    store_row_fn fn, void *user, bool *more)
 {
@@ -54,15 +72,14 @@ void spool_records(struct spool *spool, int64_t after, uint32_t max_rows, uint32
 		                 .bytes = max_bytes,
 		                 .last = after };
 
-	/* What was told before a store was mended is not told again: it keeps its numbers. */
-	for (int i = 0; i < 2 && spool->disk; i++) {
-		int r = read_records(&reader, spool->disk, spool->shift);
+	spool_loss_asked(spool, after);
+	read_disk_records(&reader);
+	if (spool->memory && !reader.stopped) {
+		int64_t told = spool->told;
 
-		if (r == 0 || !spool_disk_failed(spool, r))
-			break;
-	}
-	if (spool->memory && !reader.stopped)
 		(void)read_records(&reader, spool->memory, spool->memory_shift);
+		spool->passed = spool->passed || (spool->unread && spool->told > told);
+	}
 	*more = reader.stopped;
 	spool_update(spool);
 }
@@ -195,6 +212,7 @@ void spool_done(struct spool *spool, int64_t number)
 	int64_t own = number - spool->shift;
 	int r = -EROFS;
 
+	spool_loss_done(spool, number);
 	/* A number as it was before: told again, under another. */
 	if (spool->disk && own > 0) {
 		if (!spool->readonly)

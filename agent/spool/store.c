@@ -30,6 +30,7 @@ static const char *const sql[_STORE_STATEMENT_MAX] = {
 	[STORE_PAGES] = "PRAGMA page_count",
 	[STORE_FREE_PAGES] = "PRAGMA freelist_count",
 	[STORE_FIRST] = "SELECT id FROM record ORDER BY id LIMIT 1",
+	[STORE_COUNT] = "SELECT count(*) FROM record WHERE id > ?1 AND id < ?2",
 	[STORE_OLDEST] = "SELECT wall_us FROM record ORDER BY id LIMIT 1",
 	[STORE_HISTORY_BETWEEN] = COLUMNS " history WHERE wall_us BETWEEN ?1 AND ?2 "
 					  "ORDER BY wall_us DESC, key",
@@ -189,7 +190,13 @@ int store_begin(struct store *store)
 	store->begun = true;
 	memcpy(store->saved_marks, store->marks, sizeof(store->marks));
 	store->saved_waiting = store->waiting;
-	return 0;
+	/* What could not be noted after the last commit. */
+	r = !store->opened || store->unsettled ? 0 : store_tally_write(store);
+	for (int i = 0; i < _STORE_MARK_MAX && r == 0 && store->opened && store->unsettled; i++)
+		r = store_mark_set(store, (enum store_mark)i, store->marks[i]);
+	if (r < 0)
+		store_rollback(store);
+	return r;
 }
 
 void store_rollback(struct store *store)
@@ -211,6 +218,27 @@ int store_commit(struct store *store)
 	if (r < 0)
 		store_rollback(store);
 	store->begun = false;
+	if (r < 0 || !store->opened)
+		return r;
+	store->unsettled = false;
+	/* It is committed: when this fails, the next transaction does not begin. */
+	(void)store_tally_write(store);
+	return 0;
+}
+
+void store_loss(const struct store *store, struct store_loss *out)
+{
+	*out = store->loss;
+}
+
+int store_settle(struct store *store)
+{
+	int r = 0;
+
+	store->loss = (struct store_loss){ 0 };
+	if (store->unsettled)
+		r = store_begin(store) ?: store_commit(store);
+	store_rollback(store);
 	return r;
 }
 

@@ -6,6 +6,20 @@
  * (no second agent, no shared-memory file). Every row carries a checksum: SQLite has none, and what
  * a disk changed silently is not to be told to anybody.
  *
+ * What of its records is lost. A log that was damaged ends where it was, and so does one that a loss of power tore: it
+ * does not say how far it went. So "PATH-tally", beside it, says after each commit how many records there are and up to which
+ * number, in two slots written in turn. It is written and not waited for, but after 64 records, when room is
+ * made now and then (store_trim()) and at the end: a commit costs one fsync(2), as without it.
+ * - After the end of the process, however it ended: records that were committed and are not there are counted, all
+ *   but those of the last transaction, which may have been committed and not noted.
+ * - After a loss of power the tally may be older, by 64 records and one transaction at most, and by
+ *   the time between two store_trim(): of what was committed since, a loss is not counted. It takes both: power lost, and
+ *   a log that the disk changed or dropped though it had said that it is written.
+ * - When the newest slot is damaged, the other one is taken: older by one transaction.
+ * - When none is left, what is lost at the end is not known, and that is said; within it is counted by its numbers.
+ * More than what was lost is never said, and what went as it should (store_done(), store_trim()) is no loss.
+ * Violations and subjects are states: an older one may come again with a log that lost its end; they are not counted.
+ *
  * Errors are -errno: -ENOSPC (also the own bound), -EROFS, -EACCES, -EIO, -EBUSY (another process
  * has it), -EBADMSG (corrupt: the caller salvages), -EMEDIUMTYPE (of another program, or of a newer
  * version of this one), -ENOMEM. After one the transaction is rolled back.
@@ -18,6 +32,8 @@ struct store;
 
 /* `path` NULL: in memory. The folder is there. `max_bytes`: of the database with its WAL. */
 int store_open(const char *path, uint64_t max_bytes, struct store **out);
+/* One that is not yet where it is looked for: without a tally. */
+int store_open_new(const char *path, uint64_t max_bytes, struct store **out);
 /* What lies on a disk that takes nothing: read as it is, with its log and without a lock. */
 int store_open_readonly(const char *path, struct store **out);
 struct store *store_free(struct store *store);
@@ -55,6 +71,8 @@ int store_subjects(struct store *store, store_row_fn fn, void *user);
 
 /* There is a row with that key, or what hides one. */
 int store_has(struct store *store, enum spool_table table, const char *key, bool *has);
+/* The first record's number; 0: there is none. */
+int store_first(struct store *store, int64_t *number);
 /* The next record's number; and that no lower one is given, in a transaction. */
 int64_t store_next(const struct store *store);
 int store_skip(struct store *store, int64_t next);
@@ -68,6 +86,18 @@ int store_done(struct store *store, int64_t number);
 int store_trim(struct store *store, int64_t now_us, uint64_t dropped[static _SPOOL_DROP_MAX]);
 /* The same for room alone: cheap while there is some. */
 int store_make_room(struct store *store, uint64_t dropped[static _SPOOL_DROP_MAX]);
+
+/* What store_open() did not find though it was kept. */
+struct store_loss {
+	uint64_t records;
+	bool at_least; /* more was committed than was noted, or counted by their numbers */
+	bool unknown;  /* there is no tally that is sound */
+};
+void store_loss(const struct store *store, struct store_loss *out);
+/* It was told. Until this, or the next commit, it would be found again. */
+int store_settle(struct store *store);
+/* Of a database that cannot be opened: records that wait in it. -ENOENT, -EBADMSG: not known. */
+int store_peek(const char *path, uint64_t *waiting);
 
 struct store_stats {
 	uint64_t waiting, bytes;

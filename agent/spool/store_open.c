@@ -54,6 +54,9 @@ struct store *store_free(struct store *store)
 	/* What is cut off its end later is known to be missing. */
 	if (store->opened && !store->memory && !store->broken)
 		(void)store_mark_set(store, STORE_NEXT, store->marks[STORE_NEXT]);
+	if (store->opened && !store->broken)
+		(void)store_tally_sync(store);
+	fd_closep(&store->tally_fd);
 	for (int i = 0; i < _STORE_STATEMENT_MAX; i++)
 		sqlite3_finalize(store->statements[i]);
 	if (store->broken) {
@@ -127,6 +130,7 @@ int store_connect(const char *name, int flags, const char *vfs, struct store **o
 		configured = true;
 	}
 	store->marks[STORE_NEXT] = 1;
+	store->tally_fd = -1;
 	result = sqlite3_open_v2(name, &store->db, flags | SQLITE_OPEN_EXRESCODE, vfs);
 	if (!store->db)
 		return -ENOMEM;
@@ -142,8 +146,8 @@ int store_connect(const char *name, int flags, const char *vfs, struct store **o
 	return 0;
 }
 
-/* Is there, is a file of ours, and nobody else may read it: SQLite gives its log the same mode. */
-static int make_file(const char *path)
+/* SQLite gives its log the same mode. */
+int store_make_file(const char *path, int *out)
 {
 	cleanup(fd_closep) int fd =
 		open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
@@ -155,7 +159,10 @@ static int make_file(const char *path)
 		return -EINVAL;
 	if (st.st_uid != geteuid())
 		return -EPERM;
-	return (st.st_mode & 077) && fchmod(fd, 0600) < 0 ? -errno : 0;
+	if ((st.st_mode & 077) && fchmod(fd, 0600) < 0)
+		return -errno;
+	*out = take_fd(&fd);
+	return 0;
 }
 
 /* The log's part of the bound, and the pages'. */
@@ -164,7 +171,8 @@ static void divide(struct store *store, uint64_t max_bytes)
 	store->wal_bytes =
 		max_bytes / 4 < SPOOL_WAL_BYTES ? (int64_t)max_bytes / 4 : (int64_t)SPOOL_WAL_BYTES;
 	store->max_pages =
-		((int64_t)max_bytes - (store->memory ? 0 : store->wal_bytes)) / STORE_PAGE;
+		((int64_t)max_bytes - (store->memory ? 0 : store->wal_bytes)) / STORE_PAGE -
+		(store->memory ? 0 : STORE_TALLY_PAGES);
 }
 
 int store_bound(struct store *store, uint64_t max_bytes)
@@ -293,16 +301,18 @@ static int check_pages(struct store *store)
 	return r ?: expect(store, "PRAGMA integrity_check(mark)", "ok");
 }
 
-/* Where numbers go on, and how many records there are. */
-static int count(struct store *store)
+/* Where numbers go on, and how many records there are; *small: to count them takes no time. */
+static int count(struct store *store, bool *small)
 {
 	int64_t first = 0, last = 0, n = 0, pages = 0;
 	int r = store_marks_read(store);
 
 	r = r ?: query(store, "SELECT min(id) FROM record", &first);
 	r = r ?: query(store, "SELECT max(id) FROM record", &last);
+	r = r ?: query(store, "PRAGMA page_count", &pages);
 	if (r < 0)
 		return r;
+	*small = is_small(pages);
 	if (first < 0 || last > INT64_MAX / 2) {
 		store->broken = true;
 		return -EBADMSG;
@@ -313,20 +323,21 @@ static int count(struct store *store)
 		store->marks[STORE_NEXT] = last + 1;
 	/* To count them all is to read them all; without gaps their numbers say it. */
 	n = last - first + 1;
-	r = query(store, "PRAGMA page_count", &pages);
-	if (r == 0 && (first <= store->marks[STORE_GAPS] || is_small(pages)))
+	if (first <= store->marks[STORE_GAPS] || *small)
 		r = query(store, "SELECT count(*) FROM record", &n);
 	store->waiting = (uint64_t)n;
 	return r;
 }
 
-int store_open(const char *path, uint64_t max_bytes, struct store **out)
+static int open_at(const char *path, uint64_t max_bytes, bool with_tally, struct store **out)
 {
 	cleanup(store_freep) struct store *store = NULL;
 	int flags = SQLITE_OPEN_READWRITE | (path ? 0 : SQLITE_OPEN_CREATE);
-	bool fresh = true;
-	int r = path ? make_file(path) : 0;
+	cleanup(fd_closep) int fd = -1;
+	bool fresh = true, small = true;
+	int r = path ? store_make_file(path, &fd) : 0;
 
+	fd_closep(&fd); /* before there is a lock, which would go with it */
 	r = r ?: store_connect(path ?: ":memory:", flags, NULL, &store);
 	if (r < 0)
 		return r;
@@ -336,16 +347,31 @@ int store_open(const char *path, uint64_t max_bytes, struct store **out)
 	if (path)
 		r = r ?: expect(store, "PRAGMA journal_mode = WAL", "wal");
 	r = r ?: store_bound(store, max_bytes);
+	/* First: else of a database whose making was interrupted it would be missing. */
+	if (with_tally)
+		r = r ?: store_tally_open(store, path, fresh);
 	if (fresh)
 		r = r ?: make_schema(store);
 	else
 		r = r ?: check_pages(store);
-	r = r ?: count(store);
+	r = r ?: count(store, &small);
+	if (with_tally)
+		r = r ?: store_tally_compare(store, small);
 	if (r < 0)
 		return r;
 	store->opened = true;
 	*out = take_ptr(store);
 	return 0;
+}
+
+int store_open(const char *path, uint64_t max_bytes, struct store **out)
+{
+	return open_at(path, max_bytes, path != NULL, out);
+}
+
+int store_open_new(const char *path, uint64_t max_bytes, struct store **out)
+{
+	return open_at(path, max_bytes, false, out);
 }
 
 /* "file:PATH?OPTIONS", what is special in it escaped. */
@@ -385,7 +411,7 @@ static int connect_readonly(const char *path, struct store **out)
 int store_open_readonly(const char *path, struct store **out)
 {
 	cleanup(store_freep) struct store *store = NULL;
-	bool fresh = false;
+	bool fresh = false, small;
 	int r = connect_readonly(path, &store);
 
 	if (r < 0)
@@ -395,7 +421,7 @@ int store_open_readonly(const char *path, struct store **out)
 	if (r == 0 && fresh)
 		r = -ENOENT;
 	r = r ?: check_pages(store);
-	r = r ?: count(store);
+	r = r ?: count(store, &small);
 	store->broken = true; /* nothing can be put into it */
 	if (r < 0)
 		return r;

@@ -27,6 +27,7 @@ enum store_statement {
 	STORE_PAGES,
 	STORE_FREE_PAGES,
 	STORE_FIRST,
+	STORE_COUNT,
 	STORE_OLDEST,
 	STORE_HISTORY_BETWEEN,
 	STORE_RECORDS_TO, /* deleted */
@@ -45,6 +46,17 @@ enum store_statement {
 
 #define STORE_PAGE 4096
 
+/* What there is to be, beside the database: store_tally.c. */
+#define STORE_TALLY "-tally"
+#define STORE_TALLY_PAGES 2
+/* It is waited for when so many records were kept since: a sixtieth of an fsync(2) for each. */
+#define STORE_TALLY_RECORDS 64
+
+struct store_tally {
+	int64_t next, done, gaps; /* marks, as of the newest commit */
+	int64_t waiting;          /* records after `done` that were there */
+};
+
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *statements[_STORE_STATEMENT_MAX];
@@ -58,6 +70,14 @@ struct store {
 	int64_t saved_marks[_STORE_MARK_MAX];
 	uint64_t saved_waiting;
 	uint64_t corrupt, corrupt_records;
+	/* Of a database on disk where it is looked for; else tally_fd is -1. */
+	int tally_fd; /* owned */
+	struct store_tally tally;
+	int64_t sequence; /* of the newest slot */
+	int64_t unsynced; /* records that the disk's tally may not know */
+	bool tally_dirty;
+	struct store_loss loss;
+	bool unsettled; /* the database does not know yet what its tally said */
 };
 
 /* -errno of an SQLite result that is an error. */
@@ -68,6 +88,20 @@ int store_end(struct store *store, sqlite3_stmt *statement, int result);
 /* With up to three integers, to its end; what it says first in *out, which may be NULL. */
 int store_run(struct store *store, int which, const int64_t *numbers, int n, int64_t *out);
 int store_mark_set(struct store *store, enum store_mark mark, int64_t value);
+/* An own regular file that nobody else may read, made when it is not there. */
+int store_make_file(const char *path, int *fd);
+
+/* Opens it, reads it; of a fresh database begins it. What was there and is not sound is an unknown loss. */
+int store_tally_open(struct store *store, const char *path, bool fresh);
+/*
+ * What is there against what should be: sets `waiting`, `loss` and, when the tally knows more, the marks. `small`: to
+ * count takes no time; else a database with the numbers of its tally is believed.
+ */
+int store_tally_compare(struct store *store, bool small);
+/* After each commit; not waited for but after STORE_TALLY_RECORDS. */
+int store_tally_write(struct store *store);
+int store_tally_sync(struct store *store);
+
 /* Those that are sound. */
 int store_marks_read(struct store *store);
 

@@ -151,6 +151,11 @@ int store_subjects(struct store *store, store_row_fn fn, void *user)
 	return read_table(store, STORE_FORTH + STORE_SUBJECT, INT64_MIN, INT64_MAX, &reading);
 }
 
+int store_first(struct store *store, int64_t *number)
+{
+	return store_run(store, STORE_FIRST, NULL, 0, number);
+}
+
 int store_stats(struct store *store, struct store_stats *out)
 {
 	int64_t pages = 0, free_pages = 0, oldest = 0;
@@ -313,5 +318,6 @@ int store_trim(struct store *store, int64_t now_us, uint64_t dropped[static _SPO
 		r = r ?: delete_first(store, now_us - SPOOL_AGE_US, &n);
 		dropped[SPOOL_DROP_AGE] += r == 0 ? n : 0;
 	} while (r == 0 && n == DELETE_ROWS);
-	return r ?: store_make_room(store, dropped);
+	r = r ?: store_make_room(store, dropped);
+	return r ?: store_tally_sync(store);
 }

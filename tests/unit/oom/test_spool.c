@@ -8,9 +8,10 @@
 
 static void forget_files(void)
 {
-	static const char *const names[] = { "spool.db",         "spool.db-wal",
-		                             "spool.db.new",     "spool.db.new-wal",
-		                             "spool.db.corrupt", "spool.db.corrupt-wal" };
+	static const char *const names[] = {
+		"spool.db",       "spool.db-wal",     "spool.db.new",        "spool.db.new-wal",
+		"spool.db-tally", "spool.db.corrupt", "spool.db.corrupt-wal"
+	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		unlink(in_folder(names[i]));

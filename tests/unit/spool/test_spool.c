@@ -138,20 +138,28 @@ static void folders_that_are_not_ours(void **state)
 	}
 }
 
-/* An agent that is still ending has the file; what was said meanwhile is on disk afterwards. */
-static void another_agent_has_it(void **state)
+/* Newer ones wait for older ones that cannot be read: nothing, and more to come. */
+static void expect_held(struct spool *spool)
 {
-	int fds[2], status;
+	bool more = false;
+
+	memset(&told, 0, sizeof(told));
+	spool_records(spool, 0, UINT32_MAX, UINT32_MAX, rows_tell, &told, &more);
+	assert_int_equal(told.n, 0);
+	assert_true(more);
+}
+
+static pid_t start_another(int fds[static 2])
+{
 	struct spool *spool;
-	int64_t last;
 	pid_t pid;
 	char c = 0;
 
-	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		spool = open_spool();
 		put_changes(spool, 1, 20);
 		if (write(fds[1], &c, 1) != 1)
@@ -160,12 +168,58 @@ static void another_agent_has_it(void **state)
 		_exit(0);
 	}
 	assert_int_equal(read(fds[0], &c, 1), 1);
+	return pid;
+}
+
+static void end_another(pid_t pid, int fds[static 2])
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* An agent that is still ending has the file; what was said meanwhile comes after what it left. */
+static void another_agent_has_it(void **state)
+{
+	int fds[2];
+	struct spool *spool;
+	pid_t pid = start_another(fds);
+
+	(void)state;
 	spool = open_spool();
 	expect_degraded(spool, "another process");
 	put_changes(spool, 21, 30);
+	expect_held(spool);
+	end_another(pid, fds);
+	pass(SPOOL_TICK_NS);
+	spool_tick(spool, &now);
+	assert_false(spool_state(spool)->degraded);
+	put_changes(spool, 31, 33);
+	expect_changes(spool, 0, 1, 33);
+	spool_free(spool);
+}
+
+/* It does not end: a node is not silent for that, and the older ones come when they can. */
+static void another_agent_keeps_it(void **state)
+{
+	int fds[2];
+	struct spool *spool;
+	pid_t pid = start_another(fds);
+	int64_t last;
+
+	(void)state;
+	spool = open_spool();
+	put_changes(spool, 21, 30);
+	pass(SPOOL_HOLD_NS - 1);
+	spool_tick(spool, &now);
+	expect_held(spool);
+	pass(1);
+	spool_tick(spool, &now);
 	last = expect_changes(spool, 0, 21, 30);
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	end_another(pid, fds);
 	retry(spool);
 	assert_false(spool_state(spool)->degraded);
 	put_changes(spool, 31, 33);
@@ -176,8 +230,38 @@ static void another_agent_has_it(void **state)
 	spool_done(spool, last);
 	expect_changes(spool, 0, 1, 0);
 	spool_free(spool);
-	close(fds[0]);
-	close(fds[1]);
+}
+
+/* What gave way while the reader had it is counted when it asks for it again, and not when it says that it arrived. */
+static void what_is_under_way_is_not_lost(void **state)
+{
+	(void)state;
+	for (int arrives = 0; arrives < 2; arrives++) {
+		struct spool *spool = open_spool();
+		const struct spool_state *s = spool_state(spool);
+		unsigned int n = 1;
+		uint64_t full;
+
+		put_changes(spool, n, 100);
+		read_records(spool, 0, 60);
+		assert_int_equal(told.n, 60);
+		for (n = 101; !s->full; n += 200) {
+			spool_begin(spool);
+			for (unsigned int i = n; i < n + 200; i++)
+				put_change(spool, i);
+			spool_commit(spool, &now);
+		}
+		full = s->dropped[SPOOL_DROP_FULL];
+		if (arrives)
+			spool_done(spool, 60);
+		read_records(spool, arrives ? 60 : 0, UINT32_MAX);
+		assert_int_equal(told.key[told.n - 1], n - 1);
+		assert_int_equal(s->dropped[SPOOL_DROP_FULL], arrives ? full : full + 60);
+		assert_int_equal(told.n + s->dropped[SPOOL_DROP_FULL] + (arrives ? 60 : 0), n - 1);
+		spool_remove(spool);
+		spool_free(spool);
+		assert_int_equal(mkdir(folder, 0700) < 0 && errno != EEXIST, 0);
+	}
 }
 
 static void full_from_the_start(void)
@@ -453,6 +537,8 @@ int main(void)
 		TEST(the_oldest_give_way),
 		TEST(folders_that_are_not_ours),
 		TEST(another_agent_has_it),
+		TEST(another_agent_keeps_it),
+		TEST(what_is_under_way_is_not_lost),
 		TEST(full_from_the_start_),
 		TEST(kept_at_the_end_),
 		TEST(full_in_the_middle_),

@@ -93,6 +93,7 @@ static int shim_set_up(void **state)
 }
 
 static bool had[400];
+static unsigned int newest; /* of those that were told */
 
 /* All that were put have been told since the beginning, each at least once, and the newest last. */
 static void expect_all(unsigned int n)
@@ -106,8 +107,13 @@ static void expect_all(unsigned int n)
 static void export(struct spool *spool, int64_t *after, bool done)
 {
 	read_records(spool, *after, UINT32_MAX);
-	for (unsigned int i = 0; i < told.n; i++)
+	for (unsigned int i = 0; i < told.n; i++) {
+		/* Again, perhaps; for the first time only after all that are older. */
+		if (!had[told.key[i]] && told.key[i] < newest)
+			fail_msg("%u is told after %u", told.key[i], newest);
 		had[told.key[i]] = true;
+		newest = told.key[i] > newest ? told.key[i] : newest;
+	}
 	if (told.n)
 		*after = told.number[told.n - 1];
 	if (done)
@@ -122,6 +128,7 @@ static bool one_fault(enum fault fault, unsigned int n, bool for_ever, int error
 	bool failed;
 
 	memset(had, 0, sizeof(had));
+	newest = 0;
 	shim.fails_at = 0;
 	spool = open_spool();
 	put_changes(spool, 1, 40);
@@ -218,7 +225,8 @@ static void a_bounded_file_(void **state)
 /* Files that were changed */
 
 #define RUNS 1000
-#define ROUND 120 /* changes */
+#define ROUND 120    /* changes */
+#define LOG_ROUND 24 /* all of which the log holds: none is in the database yet */
 
 static char *slurp(const char *path, size_t *size)
 {
@@ -243,18 +251,32 @@ static void spill(const char *path, const char *data, size_t size)
 }
 
 struct damage {
-	unsigned long long kept, lost, silent, replaced, whole;
+	unsigned long long kept, lost, silent, replaced, whole, unknown;
 };
 
-/* With what is in the folder: starts, tells what is true, says what it lost, and goes on. */
-static void start_damaged(struct damage *damage, bool log)
+/* The database, its log when it was not closed, and what should be in them. */
+enum file { DB, LOG, TALLY, _FILE_MAX };
+static const char *const files[] = { "spool.db", "spool.db-wal", "spool.db-tally" };
+struct image {
+	unsigned int n; /* changes */
+	char *data[_FILE_MAX];
+	size_t size[_FILE_MAX];
+};
+
+enum kind { CUT, BIT, PAGE, _KIND_MAX };
+
+/*
+ * With what is in the folder: starts, tells what is true, says what it lost, and goes on. What is told and what is said to be
+ * lost are all that was kept, but for `unsaid` records, or an unknown number of them, which is said.
+ */
+static void start_damaged(struct damage *damage, unsigned int n, unsigned int unsaid)
 {
 	struct spool *spool = open_spool();
 	const struct spool_state *s = spool_state(spool);
 	unsigned int records, violations = 0, next;
 	uint64_t lost;
 	int64_t last;
-	bool more;
+	bool more, unknown;
 
 	assert_false(s->degraded);
 	memset(&told, 0, sizeof(told));
@@ -270,81 +292,159 @@ static void start_damaged(struct damage *damage, bool log)
 		assert_true(told.key[i] > told.key[i - 1]);
 	next = records ? told.key[records - 1] + 1 : 1;
 	lost = s->dropped[SPOOL_DROP_CORRUPT];
+	unknown = strstr(s->reason, "an unknown number") != NULL;
 	assert_int_equal(all_dropped(spool), lost);
-	assert_true(records + lost <= ROUND);
-	/* Rows that are missing within the others are known to be; without a word only a log's end goes. */
+	if (records + lost > n || (!unknown && records + lost + unsaid < n))
+		fail_msg("%u told, %u said to be lost of %u: %s", records, (unsigned int)lost, n,
+		         s->reason);
+	/* Rows that are missing within the others are known to be. */
 	assert_true(records == 0 || records + lost >= told.key[records - 1]);
-	if (records < ROUND && !log)
+	if (lost)
 		assert_true(s->reason[0] != '\0');
 	damage->kept += records + violations;
 	damage->lost += lost;
-	damage->silent += ROUND - records - lost;
+	damage->silent += n - records - lost;
 	damage->replaced += strstr(s->reason, "was corrupt") != NULL;
-	damage->whole += records == ROUND;
+	damage->whole += records == n;
+	damage->unknown += unknown;
 	if (strstr(s->reason, "was corrupt"))
 		assert_int_equal(access(in_folder("spool.db.corrupt"), F_OK), 0);
 	put_changes(spool, next, next + 2);
 	expect_changes(spool, last, next, next + 2);
 	assert_false(s->degraded);
+	spool = spool_free(spool);
+	/* Said once. */
+	spool = open_spool();
+	assert_int_equal(all_dropped(spool), 0);
 	spool_free(spool);
 	assert_int_equal(system("exec rm -f spool.*"), 0);
 }
 
-static void damaged_files(void)
+/* `closed`: at its end the log is in the database. */
+static void make_image(bool closed, struct image *image)
+{
+	struct spool *spool = open_spool();
+
+	image->n = closed ? ROUND : LOG_ROUND;
+	put_changes(spool, 1, image->n);
+	if (closed)
+		spool = spool_free(spool);
+	for (int i = 0; i < _FILE_MAX; i++)
+		image->data[i] = closed && i == LOG ? NULL : slurp(files[i], &image->size[i]);
+	spool_free(spool);
+	assert_int_equal(system("exec rm -f spool.*"), 0);
+}
+
+static void spill_damaged(const struct image *image, enum file file, enum kind kind,
+                          unsigned int *seed)
+{
+	size_t size = image->size[file], at = (size_t)rand_r(seed) % size;
+	char *copy = malloc(size);
+
+	assert_non_null(copy);
+	memcpy(copy, image->data[file], size);
+	if (kind == BIT)
+		copy[at] ^= (char)(1 << (rand_r(seed) % 8));
+	if (kind == PAGE)
+		for (size_t i = at & ~4095UL; i < size && i <= (at | 4095); i++)
+			copy[i] = (char)rand_r(seed);
+	spill(files[file], copy, kind == CUT ? at : size);
+	free(copy);
+}
+
+/* `file` is damaged; `also`: the tally with it. */
+static void damage_image(const struct image *image, enum file file, bool also, unsigned int runs,
+                         unsigned int *seed)
 {
 	static const char *const kinds[] = { "cut", "bit of", "page of" };
-	size_t size[2];
-	char *data[2];
+	struct damage damages[_KIND_MAX] = { 0 };
+
+	for (unsigned int run = 0; run < runs; run++) {
+		enum kind kind = (enum kind)(run % _KIND_MAX);
+
+		for (int i = 0; i < _FILE_MAX; i++)
+			if (i == (int)file || (also && i == TALLY))
+				spill_damaged(image, (enum file)i, kind, seed);
+			else if (image->data[i])
+				spill(files[i], image->data[i], image->size[i]);
+		/* A slot of the tally that was damaged leaves the other one: without the newest commit. */
+		start_damaged(&damages[kind], image->n, also || file == TALLY);
+		assert_true(file != TALLY || damages[kind].lost == 0);
+	}
+	for (int i = 0; i < _KIND_MAX; i++)
+		printf("damage: %s %s%s%s: %llu rows kept, %llu records said to be lost, %llu not "
+		       "said, %llu times an unknown number; %llu files replaced, %llu complete\n",
+		       kinds[i], files[file], also ? " and its tally" : "",
+		       image->data[LOG] ? " with a log" : "", damages[i].kept, damages[i].lost,
+		       damages[i].silent, damages[i].unknown, damages[i].replaced,
+		       damages[i].whole);
+	/* Nothing of it is in the database when the log has everything. */
+	assert_true(file == TALLY || (file == DB && image->data[LOG]) || damages[CUT].lost > 0);
+	assert_true(file != DB || damages[BIT].kept > damages[BIT].lost * 20);
+}
+
+static void free_image(struct image *image)
+{
+	for (int i = 0; i < _FILE_MAX; i++)
+		free(image->data[i]);
+}
+
+static void damaged_files(void)
+{
 	unsigned int seed = 20261121;
+	struct image closed, open;
 
 	/* In memory: it is the file that matters, not how long a disk takes. */
 	small_disk("size=64m,mode=0700");
 	assert_int_equal(chdir(folder), 0);
 	printf("damage: seed %u\n", seed);
-	for (int log = 0; log < 2; log++) {
-		struct spool *spool = open_spool();
-		struct damage damages[3] = { 0 };
+	make_image(true, &closed);
+	make_image(false, &open);
+	damage_image(&closed, DB, false, RUNS, &seed);
+	damage_image(&closed, DB, true, RUNS / 10, &seed);
+	damage_image(&closed, TALLY, false, RUNS / 10, &seed);
+	damage_image(&open, DB, false, RUNS / 8, &seed);
+	damage_image(&open, LOG, false, RUNS / 4, &seed);
+	damage_image(&open, LOG, true, RUNS / 10, &seed);
+	free_image(&closed);
+	free_image(&open);
+}
 
-		put_changes(spool, 1, ROUND);
-		if (!log)
-			spool = spool_free(spool);
-		data[0] = slurp("spool.db", &size[0]);
-		data[1] = log ? slurp("spool.db-wal", &size[1]) : NULL;
-		spool_free(spool);
-		for (int run = 0; run < (log ? RUNS / 4 : RUNS); run++) {
-			struct damage *damage = &damages[run % 3];
-			int which = log ? rand_r(&seed) % 2 : 0;
-			size_t at = (size_t)rand_r(&seed) % size[which];
-			char *copy = malloc(size[which]);
+/* Power was lost: the tally is older than a log that is damaged, by as much as is said. */
+static void an_old_tally(void)
+{
+	struct damage damage = { 0 };
+	unsigned int seed = 20261121;
 
-			assert_non_null(copy);
-			memcpy(copy, data[which], size[which]);
-			if (run % 3 == 1)
-				copy[at] ^= (char)(1 << (rand_r(&seed) % 8));
-			if (run % 3 == 2)
-				for (size_t i = at & ~4095UL; i < size[which] && i <= (at | 4095);
-				     i++)
-					copy[i] = (char)rand_r(&seed);
-			spill("spool.db", which == 0 ? copy : data[0],
-			      which == 0 && run % 3 == 0 ? at : size[0]);
-			if (log)
-				spill("spool.db-wal", which == 1 ? copy : data[1],
-				      which == 1 && run % 3 == 0 ? at : size[1]);
-			free(copy);
-			start_damaged(damage, log);
+	small_disk("size=64m,mode=0700");
+	assert_int_equal(chdir(folder), 0);
+	for (unsigned int old = 0; old < LOG_ROUND; old += 4)
+		for (int run = 0; run < 9; run++) {
+			struct spool *spool = open_spool();
+			struct image image = { 0 };
+
+			put_changes(spool, 1, LOG_ROUND - old);
+			image.data[TALLY] = slurp(files[TALLY], &image.size[TALLY]);
+			put_changes(spool, LOG_ROUND - old + 1, LOG_ROUND);
+			for (int i = DB; i <= LOG; i++)
+				image.data[i] = slurp(files[i], &image.size[i]);
+			spool_free(spool);
+			assert_int_equal(system("exec rm -f spool.*"), 0);
+			spill(files[DB], image.data[DB], image.size[DB]);
+			spill(files[TALLY], image.data[TALLY], image.size[TALLY]);
+			spill_damaged(&image, LOG, (enum kind)(run % _KIND_MAX), &seed);
+			start_damaged(&damage, LOG_ROUND, old);
+			free_image(&image);
 		}
-		for (int i = 0; i < 3; i++)
-			printf("damage: %s a file%s: %llu rows kept, %llu records said to be lost, "
-			       "%llu beyond the end that is left; %llu files replaced, %llu "
-			       "complete\n",
-			       kinds[i], log ? " with its log" : "", damages[i].kept,
-			       damages[i].lost, damages[i].silent, damages[i].replaced,
-			       damages[i].whole);
-		assert_true(damages[1].kept > damages[1].lost * 50);
-		free(data[0]);
-		free(data[1]);
-		assert_int_equal(system("exec rm -f spool.*"), 0);
-	}
+	assert_true(damage.lost > 0 && damage.silent > 0 && damage.unknown == 0);
+	printf("damage: a log, and a tally that is older: %llu records said to be lost, %llu not\n",
+	       damage.lost, damage.silent);
+}
+
+static void an_old_tally_(void **state)
+{
+	(void)state;
+	in_child(an_old_tally, CLONE_NEWNS);
 }
 
 static void damaged_files_(void **state)
@@ -361,6 +461,7 @@ int main(void)
 		TEST(every_call_fails_),
 		TEST(a_bounded_file_),
 		TEST(damaged_files_),
+		TEST(an_old_tally_),
 	};
 
 	log_set_level(_LOG_MAX);
