@@ -248,7 +248,7 @@ all)
 		run_python kube 1500 tests/kube
 		run_python cluster 1200 tests/cluster
 		end_pytest
-		run_python lab 1500 tests/lab
+		run_python lab 2400 tests/lab
 	fi
 	;;
 *)
