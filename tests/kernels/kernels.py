@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Other kernels than this machine's: fetched from their distribution, booted by QEMU, with this machine's files.
 
-    kernels.py run KERNEL [TEST…]   boots it and runs these tests inside (default: those of selection.py)
+    kernels.py run KERNEL [TEST…]   boots it and runs these tests inside (default: TESTS of selection.py; --all: MORE, too)
     kernels.py shell KERNEL COMMAND…
                                     boots it and runs a shell command inside, in the repository
     kernels.py fetch [KERNEL…]      only fetches
@@ -375,6 +375,8 @@ def main():
         one = commands.add_parser(verb)
         one.add_argument("kernel", choices=KERNELS)
         one.add_argument("words", nargs="*" if verb == "run" else "+")
+        if verb == "run":
+            one.add_argument("--all", action="store_true")
     commands.add_parser("fetch").add_argument("kernels", nargs="*")
     commands.add_parser("list")
     args = parser.parse_args()
@@ -385,7 +387,7 @@ def main():
         for name in args.kernels or KERNELS:
             print(name, fetch(name))
     elif args.command == "run":
-        sys.exit(run(args.kernel, args.words or selection(args.kernel)))
+        sys.exit(run(args.kernel, args.words or selection(args.kernel, args.all)))
     else:
         sys.exit(shell(args.kernel, args.words))
 
