@@ -8,11 +8,11 @@
  *
  * What of its records is lost. A log that was damaged ends where it was, and so does one that a loss of power tore: it
  * does not say how far it went. So "PATH-tally", beside it, says after each commit how many records there are and up to which
- * number, in two slots written in turn. It is written and not waited for, but after 64 records, when room is
+ * number, in two slots written in turn. It is written and not waited for, but after 1,024 records, when room is
  * made now and then (store_trim()) and at the end: a commit costs one fsync(2), as without it.
  * - After the end of the process, however it ended: records that were committed and are not there are counted, all
  *   but those of the last transaction, which may have been committed and not noted.
- * - After a loss of power the tally may be older, by 64 records and one transaction at most, and by
+ * - After a loss of power the tally may be older, by 1,024 records and one transaction at most, and by
  *   the time between two store_trim(): of what was committed since, a loss is not counted. It takes both: power lost, and
  *   a log that the disk changed or dropped though it had said that it is written.
  * - When the newest slot is damaged, the other one is taken: older by one transaction.

@@ -49,8 +49,8 @@ enum store_statement {
 /* What there is to be, beside the database: store_tally.c. */
 #define STORE_TALLY "-tally"
 #define STORE_TALLY_PAGES 2
-/* It is waited for when so many records were kept since: a sixtieth of an fsync(2) for each. */
-#define STORE_TALLY_RECORDS 64
+/* It is waited for when so many records were kept since: at 64, a transaction of many took two fsync(2), and twice as long. */
+#define STORE_TALLY_RECORDS 1024
 
 struct store_tally {
 	int64_t next, done, gaps; /* marks, as of the newest commit */
