@@ -11,7 +11,7 @@ packages='gcc make pkg-config git clang clang-format libclang-rt-14-dev bpftool
 	iproute2 iptables conntrack wireguard-go wireguard-tools dnsmasq-base nginx-light iperf3
 	iputils-ping procps util-linux curl openssl ca-certificates python3 python3-pytest'
 image='buildah debootstrap'
-kernels='qemu-system-x86 busybox-static kmod'
+kernels='qemu-system-x86 busybox-static kmod zstd'
 case ${1:-} in
 bench) packages="$packages python3-yaml" ;;
 image) packages=$image ;;

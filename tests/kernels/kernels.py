@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Other kernels than this machine's: fetched from their distribution, booted by QEMU, with this machine's files.
 
-    kernels.py run KERNEL [TEST…]   boots it and runs these tests inside (default: TESTS of selection.py; --all: MORE, too)
+    kernels.py run KERNEL [TEST…]   boots it and runs these tests inside (default: TESTS of selection.py; --all: MORE)
     kernels.py shell KERNEL COMMAND…
                                     boots it and runs a shell command inside, in the repository
     kernels.py fetch [KERNEL…]      only fetches
@@ -41,6 +41,7 @@ MEMORY = "2048M"
 # for from outside (a file's content) it passes as it does here. So no deadline in there depends on the load out here.
 CLOCK = ("-icount", "shift=0,sleep=on", "-rtc", "clock=vm")
 END = "ended"
+REMAINS = "ev-kernels-"  # and the process that made it
 QEMU = "qemu-system-x86_64"
 TOOLS = (QEMU, "busybox", "depmod", "modprobe", "dpkg-deb", "apt-get", "zstd")
 
@@ -263,6 +264,14 @@ def first_files(folder, script):
     return cpio([*entries, ("modules/order", stat.S_IFREG | 0o644, order)])
 
 
+def remove_remains():
+    """Folders of those that were killed; their guests ended with them."""
+    for name in os.listdir(tempfile.gettempdir()):
+        owner = name.removeprefix(REMAINS).split("-")[0] if name.startswith(REMAINS) else ""
+        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+            shutil.rmtree(f"{tempfile.gettempdir()}/{name}", ignore_errors=True)
+
+
 class Guest:
     """One boot of a kernel. What runs inside has this machine's files, which it cannot change, and root's rights."""
 
@@ -275,7 +284,8 @@ class Guest:
         return self.boot(shlex.join(["/usr/bin/python3", f"{HERE}/inside.py", *tests]))
 
     def boot(self, shell_command):
-        self.directory = tempfile.TemporaryDirectory(prefix="ev-kernels-")
+        remove_remains()
+        self.directory = tempfile.TemporaryDirectory(prefix=f"{REMAINS}{os.getpid()}-")
         build = os.environ.get("BUILD", "build")
         script = f"""export BUILD={shlex.quote(build)} PYTHONDONTWRITEBYTECODE=1 HOME=/root TERM=dumb EV_KERNEL={self.name}
             export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -287,6 +297,7 @@ class Guest:
             file.write(first_files(self.folder, script))
         line = ["console=ttyS0", "panic=-1", "mitigations=off", "random.trust_cpu=on", "nokaslr",
                 f"kernels.folder={self.folder}"]
+        # It ends with us, however we end.
         argv = ["setpriv", "--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                 "-machine", "q35,accel=tcg", "-cpu", "max", "-m", MEMORY, *CLOCK,
                 "-kernel", f"{self.folder}/boot/vmlinux", "-initrd", f"{self.directory.name}/first",
