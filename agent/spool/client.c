@@ -153,7 +153,7 @@ static void fail(struct spool_client *client, int r)
 	loop_remove(&client->source);
 	client->error = r;
 	client->stats.gone = true;
-	client_drop(client);
+	spool_client_drop(client);
 	for (size_t i = 0; i < _WHICH_MAX; i++)
 		finish(&client->questions[i], r, false);
 	if (client->events.gone)
@@ -166,12 +166,12 @@ static int on_event(struct loop_source *source, uint32_t events)
 	int r = client->error;
 
 	if (r == 0 && events & EPOLLOUT)
-		r = client_flush(client);
+		r = spool_client_flush(client);
 	/* What it said before it ended is heard. */
 	if (r == 0 || r == -EPIPE)
 		r = hear(client) ?: r;
-	client_settle(client);
-	r = r ?: client_watch(client);
+	spool_client_settle(client);
+	r = r ?: spool_client_watch(client);
 	if (r < 0)
 		fail(client, r);
 	return 0;
@@ -194,14 +194,15 @@ static int await(struct spool_client *client, const struct question *question, i
 
 	while (r == 0 && question->asked && !question->later) {
 		struct pollfd pollfd = { client->fd,
-			                 POLLIN | (client_is_waiting(client) ? POLLOUT : 0), 0 };
+			                 POLLIN | (spool_client_is_waiting(client) ? POLLOUT : 0),
+			                 0 };
 		int n = poll(&pollfd, 1, until(deadline));
 
 		if (n < 0 && errno != EINTR)
 			r = -errno;
 		else if (n == 0)
 			return -ETIMEDOUT;
-		r = r ?: client_flush(client);
+		r = r ?: spool_client_flush(client);
 		if (r == 0 || r == -EPIPE)
 			r = hear(client) ?: r;
 	}
@@ -225,8 +226,8 @@ static int ask(struct spool_client *client, enum which which, struct spool_messa
 
 	if (question->asked)
 		return -EBUSY;
-	client_settle(client);
-	r = client_say(client, message, NULL);
+	spool_client_settle(client);
+	r = spool_client_say(client, message, NULL);
 	if (r < 0)
 		return r;
 	*question = *as;
@@ -264,14 +265,14 @@ uint64_t spool_client_put(struct spool_client *client, const struct spool_row *r
 {
 	struct spool_message message = { .kind = SPOOL_PUT, .n_rows = (uint32_t)n };
 
-	client_settle(client);
-	if (n <= SPOOL_ROWS_MAX && client_say(client, &message, rows) == 0) {
+	spool_client_settle(client);
+	if (n <= SPOOL_ROWS_MAX && spool_client_say(client, &message, rows) == 0) {
 		client->put = message.token;
 		if (!client->stats.waits_ns)
 			client->stats.waits_ns = clock_now().mono_ns;
 		return message.token;
 	}
-	client_count_lost(client, client_has_record(rows, n));
+	spool_client_count_lost(client, spool_client_has_record(rows, n));
 	return 0;
 }
 
@@ -318,7 +319,7 @@ void spool_client_forget_history(struct spool_client *client)
 void spool_client_done(struct spool_client *client, int64_t number)
 {
 	client->owed = number > client->owed ? number : client->owed;
-	client_settle(client);
+	spool_client_settle(client);
 }
 
 int spool_client_remove(struct spool_client *client)
@@ -367,16 +368,16 @@ static void say_the_rest(struct spool_client *client)
 	char count[24];
 	int r = 0;
 
-	client_settle(client);
-	while (client_is_waiting(client) && client->error == 0 && r == 0) {
+	spool_client_settle(client);
+	while (spool_client_is_waiting(client) && client->error == 0 && r == 0) {
 		struct pollfd pollfd = { client->fd, POLLIN | POLLOUT, 0 };
 
 		if (poll(&pollfd, 1, until(deadline)) == 0)
 			break;
-		r = client_flush(client);
+		r = spool_client_flush(client);
 		r = r ?: hear(client);
 	}
-	if (!client_is_waiting(client))
+	if (!spool_client_is_waiting(client))
 		return;
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)client->stats.queued_bytes);
 	log_warn("the spool did not take everything before the end", "bytes", count, NULL);
@@ -417,7 +418,7 @@ int spool_client_finish(struct spool_client *client)
 	forget_all(client);
 	loop_remove(&client->source);
 	say_the_rest(client);
-	client_drop(client);
+	spool_client_drop(client);
 	(void)shutdown(client->fd, SHUT_WR);
 	r = hear_the_rest(client);
 	client->error = -EPIPE;
@@ -433,7 +434,7 @@ struct spool_client *spool_client_free(struct spool_client *client)
 	client->events = (struct spool_events){ 0 };
 	loop_remove(&client->source);
 	say_the_rest(client);
-	client_drop(client);
+	spool_client_drop(client);
 	fd_closep(&client->fd);
 	free(client);
 	return NULL;

@@ -33,22 +33,22 @@ struct spool_client {
 	char in[SPOOL_MESSAGE_MAX + 1], out[SPOOL_MESSAGE_MAX];
 };
 
-static inline bool client_is_waiting(const struct spool_client *client)
+static inline bool spool_client_is_waiting(const struct spool_client *client)
 {
 	return client->outbox.first != NULL;
 }
 
 /* With the next token, which is taken only when it is said, or waits to be. */
-int client_say(struct spool_client *client, struct spool_message *message,
-               const struct spool_row *rows);
+int spool_client_say(struct spool_client *client, struct spool_message *message,
+                     const struct spool_row *rows);
 /* DONE that there was no memory for. */
-void client_settle(struct spool_client *client);
+void spool_client_settle(struct spool_client *client);
 /* What waits, as far as the socket takes it. */
-int client_flush(struct spool_client *client);
+int spool_client_flush(struct spool_client *client);
 /* The loop tells of what is waited for. */
-int client_watch(struct spool_client *client);
+int spool_client_watch(struct spool_client *client);
 /* Nothing waits any more. */
-void client_drop(struct spool_client *client);
+void spool_client_drop(struct spool_client *client);
 /* Records that will not be said. */
-void client_count_lost(struct spool_client *client, uint64_t n);
-bool client_has_record(const struct spool_row *rows, size_t n);
+void spool_client_count_lost(struct spool_client *client, uint64_t n);
+bool spool_client_has_record(const struct spool_row *rows, size_t n);

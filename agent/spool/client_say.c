@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 
-void client_drop(struct spool_client *client)
+void spool_client_drop(struct spool_client *client)
 {
 	outbox_clear(&client->outbox);
 	client->stats.queued_bytes = 0;
@@ -36,9 +36,9 @@ static int send_now(struct spool_client *client, const char *data, size_t len)
 	return errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
 }
 
-int client_watch(struct spool_client *client)
+int spool_client_watch(struct spool_client *client)
 {
-	uint32_t wanted = EPOLLIN | (client_is_waiting(client) ? EPOLLOUT : 0);
+	uint32_t wanted = EPOLLIN | (spool_client_is_waiting(client) ? EPOLLOUT : 0);
 	int r;
 
 	if (!client->source.loop || wanted == client->watched)
@@ -49,7 +49,7 @@ int client_watch(struct spool_client *client)
 	return r;
 }
 
-int client_flush(struct spool_client *client)
+int spool_client_flush(struct spool_client *client)
 {
 	const char *next;
 	size_t len;
@@ -64,7 +64,7 @@ int client_flush(struct spool_client *client)
 	return r == -EAGAIN ? 0 : r;
 }
 
-void client_count_lost(struct spool_client *client, uint64_t n)
+void spool_client_count_lost(struct spool_client *client, uint64_t n)
 {
 	client->stats.refused += n;
 	if (n > 0)
@@ -76,12 +76,12 @@ static int queue(struct spool_client *client, enum outbox_kind kind, size_t len)
 	uint64_t lost = 0;
 	int r = outbox_add(&client->outbox, kind, client->out, len, &lost);
 
-	client_count_lost(client, lost);
+	spool_client_count_lost(client, lost);
 	client->stats.queued_bytes = client->outbox.bytes;
-	return r ?: client_watch(client);
+	return r ?: spool_client_watch(client);
 }
 
-bool client_has_record(const struct spool_row *rows, size_t n)
+bool spool_client_has_record(const struct spool_row *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (rows[i].table == SPOOL_RECORD && rows[i].body)
@@ -93,11 +93,11 @@ static enum outbox_kind kind_of(const struct spool_message *message, const struc
 {
 	if (message->kind != SPOOL_PUT)
 		return OUTBOX_QUESTION;
-	return client_has_record(rows, message->n_rows) ? OUTBOX_RECORD : OUTBOX_ROWS;
+	return spool_client_has_record(rows, message->n_rows) ? OUTBOX_RECORD : OUTBOX_ROWS;
 }
 
-int client_say(struct spool_client *client, struct spool_message *message,
-               const struct spool_row *rows)
+int spool_client_say(struct spool_client *client, struct spool_message *message,
+                     const struct spool_row *rows)
 {
 	size_t len;
 	int r;
@@ -108,7 +108,7 @@ int client_say(struct spool_client *client, struct spool_message *message,
 	r = spool_message_write(message, rows, client->out, &len);
 	if (r < 0)
 		return r;
-	r = client_is_waiting(client) ? -EAGAIN : send_now(client, client->out, len);
+	r = spool_client_is_waiting(client) ? -EAGAIN : send_now(client, client->out, len);
 	if (r == -EAGAIN)
 		r = queue(client, kind_of(message, rows), len);
 	if (r == 0)
@@ -116,10 +116,10 @@ int client_say(struct spool_client *client, struct spool_message *message,
 	return r;
 }
 
-void client_settle(struct spool_client *client)
+void spool_client_settle(struct spool_client *client)
 {
 	struct spool_message message = { .kind = SPOOL_DONE, .after = client->owed };
 
-	if (client->owed > 0 && client_say(client, &message, NULL) == 0)
+	if (client->owed > 0 && spool_client_say(client, &message, NULL) == 0)
 		client->owed = 0;
 }
