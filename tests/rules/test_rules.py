@@ -25,7 +25,7 @@ def read(path):
 
 
 def run(*argv, **options):
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280, check=False, **options)
     return done.returncode, done.stdout
 
 
@@ -51,8 +51,9 @@ def reduced_to(alert):
     """The files of tests, reduced to one alert's."""
     for path in TESTS:
         content = yaml.safe_load(read(path))
-        content["tests"] = [group for group in content["tests"]
-                            if any(case["alertname"] == alert for case in group["alert_rule_test"])]
+        for group in content["tests"]:
+            group["alert_rule_test"] = [case for case in group["alert_rule_test"] if case["alertname"] == alert]
+        content["tests"] = [group for group in content["tests"] if group["alert_rule_test"]]
         if content["tests"]:
             yield content
 
@@ -63,9 +64,12 @@ def test_the_tests_see_a_rule_that_is_wrong(alert, expression, tmp_path):
     """Tests that pass whatever a rule says are none."""
     content = yaml.safe_load(read(RAW))
     for group in content["groups"]:
+        # Without the others, which none of these tests asks for: that costs most of the time.
+        group["rules"] = [rule for rule in group["rules"] if rule.get("alert", alert) == alert]
         for rule in group["rules"]:
             if rule.get("alert") == alert:
                 rule["expr"] = expression
+    content["groups"] = [group for group in content["groups"] if group["rules"]]
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(content))
     for tests in reduced_to(alert):
         (tmp_path / "tests.yaml").write_text(yaml.safe_dump({**tests, "rule_files": ["wrong.yaml"]}))
