@@ -21,22 +21,31 @@ def of(test, results):
     return [r for r in results if r["test"] == test or r["test"].startswith((f"{test}::", f"{test}["))]
 
 
+def wanted(session):
+    """{kernel: tests}: what this run of pytest is about, so that `-k check_kernel` is also quicker inside."""
+    found = {}
+    for item in session.items:
+        if item.function.__name__ == "test_inside":
+            found.setdefault(item.callspec.params["kernel"], []).append(item.callspec.params["test"])
+    return found
+
+
 @pytest.fixture(scope="module")
-def guests():
+def guests(request):
     """All at once, for a guest has one processor: {kernel: results, or why there are none}."""
     if missing_tools():
         pytest.skip(f"not installed: {' '.join(missing_tools())}")
     if not os.path.exists(f"{REPOSITORY}/{BUILD}/egress-verifier"):
         subprocess.run(["make", "-C", REPOSITORY, f"BUILD={BUILD}", "build"], check=True)
-    started, results = {}, {}
+    started, results, tests = {}, {}, wanted(request.session)
     try:
-        for name in NAMES:
+        for name in tests:
             try:
                 started[name] = Guest(name)
             except KernelError as error:
                 results[name] = error
         for name, guest in started.items():
-            guest.start(selection(name))
+            guest.start(tests[name])
         for name, guest in started.items():
             try:
                 results[name] = guest.wait()
