@@ -95,7 +95,7 @@ closing() { # closing WORD FILE: the sum over the groups of tests that the binar
 
 run_unit() { # run_unit NAME BIN
 	local name=$1 bin=$2 out=$log/out status good bad skips
-	bounded 300 "$bin" >"$out" 2>&1
+	bounded 600 "$bin" >"$out" 2>&1
 	status=$?
 	grep -h '^oom: ' "$out" # what memory was missing for, and what is exempt
 	good=$(closing PASSED "$out") bad=$(closing FAILED "$out")
@@ -107,7 +107,7 @@ run_unit() { # run_unit NAME BIN
 	if [ $status -ne 0 ] || [ "$bad" -ne 0 ]; then
 		[ "$bad" -le 1 ] || failed=$((failed + bad - 1))
 		grep -vE '^\[ +(RUN|OK) ' "$out" >"$out.short"
-		fail "$name" "$(how $status 300)" "$out.short"
+		fail "$name" "$(how $status 600)" "$out.short"
 	elif [ "$good" -eq 0 ] && [ -z "$skips" ]; then
 		fail "$name" "no test was run" "$out"
 	fi
@@ -239,14 +239,14 @@ all)
 		unit_all unit "$BUILD"
 		unit_all sanitized "$BUILD-san" SAN=1
 		run_corpora
-		run_python bpf 400 tests/bpf
-		run_python browser 200 tests/browser
-		run_python rules 300 tests/rules
-		run_python export 300 tests/export
-		run_python collector 1500 tests/collector
-		run_python deploy 900 tests/deploy
-		run_python kube 1500 tests/kube
-		run_python cluster 1200 tests/cluster
+		run_python bpf 900 tests/bpf
+		run_python browser 600 tests/browser
+		run_python rules 900 tests/rules
+		run_python export 600 tests/export
+		run_python collector 2400 tests/collector
+		run_python deploy 1800 tests/deploy
+		run_python kube 1800 tests/kube
+		run_python cluster 1800 tests/cluster
 		end_pytest
 		run_python lab 2400 tests/lab
 	fi

@@ -398,7 +398,7 @@ static void set_target(struct export_target *target, const char *scheme, unsigne
                        const char *path)
 {
 	assert_true(asprintf(&target->url, "%s://127.0.0.1:%u%s", scheme, port, path) > 0);
-	target->timeout_ns = 10 * NSEC_PER_SEC;
+	target->timeout_ns = 60 * NSEC_PER_SEC;
 	target->gzip = true;
 }
 
