@@ -1,7 +1,7 @@
 /*
  * The spool's folder, and which files are in it.
  *
- * spool.db with its log spool.db-wal; spool.db.new while a corrupt one is replaced; the newest that
+ * spool.db with its log spool.db-wal, and spool.db-tally, which outlasts it; spool.db.new while a corrupt one is replaced; the newest that
  * was corrupt, with its log. At every moment, after a crash too, spool.db or a finished spool.db.new
  * is there, and no log lies beside a database that is not its own.
  */

@@ -4,7 +4,12 @@
  * Never fails for its caller: a disk that is full, read-only, broken or another agent's, and a file
  * that is corrupt, make it degraded, with a reason and a count. While it is, it tries the disk again
  * every SPOOL_RETRY_NS and moves what it holds back there. A disk that is smaller than the bound is the bound. A corrupt file is kept beside (one, the newest)
- * and what is readable of it taken over. Files: spool.db, spool.db-wal, spool.db.corrupt in the folder; modes 0600 and 0700.
+ * and what is readable of it taken over. Files: spool.db, spool.db-wal, spool.db-tally, spool.db.corrupt in the folder; modes 0600
+ * and 0700.
+ *
+ * Records are told in the order in which they were put, those of earlier runs first; again when it is not known what was told,
+ * and then again in that order. So those in memory wait for those on a disk that cannot be read, SPOOL_HOLD_NS at most: after
+ * that they go first, for a broken disk must not silence a node, and what is on it comes when it can be read.
  */
 #pragma once
 
