@@ -19,6 +19,7 @@ import hashlib
 import json
 import lzma
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -322,12 +323,12 @@ class Guest:
 
     def wait(self):
         """The tests' results, or KernelError with what the console said last."""
-        how = f"did not end within {SECONDS} s"
-        while time.monotonic() < self.begin + SECONDS:
-            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                how = "ended"
-                break
-            time.sleep(0.2)
+        end = os.pidfd_open(self.process.pid)
+        try:
+            ended = select.select([end], [], [], max(0, self.begin + SECONDS - time.monotonic()))[0]
+        finally:
+            os.close(end)
+        how = "ended" if ended else f"did not end within {SECONDS} s"
         self.cpu = self.cpu_seconds()  # also of one that ended, until it is waited for
         self.seconds = time.monotonic() - self.begin
         lines = self.read("results").splitlines()
